@@ -19,6 +19,7 @@ class PlayedRun:
         self.problems: list[str] = []
         self.lost: dict[str, list[int]] = {}
         self.lag = 0.0
+        self.telemetry_now: dict[str, float] = {}
         self.at = 0.0
 
     def moment(self) -> float:

@@ -15,6 +15,7 @@ from llmlocust.analysis.breakpoints.slo import Judge, backlogs
 from llmlocust.analysis.breakpoints.steps import Step, more_than, steps_of
 from llmlocust.analysis.checks.check import Check, name_of
 from llmlocust.analysis.phases.phases import phases_of
+from llmlocust.metrics import telemetry
 from llmlocust.metrics.levels import HEADLINE, RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import DURATIONS, FAILS, GOLD, NOT_KNOWN, RATES, TOLERATED, Gate, Threshold
@@ -353,4 +354,6 @@ def _text(threshold: Threshold, value: float) -> str:
         return words.duration(value)
     if threshold.metric == "errors" or threshold.unit == "%":
         return words.share(round(value, 6))  # requests are whole: an end of 1e-17 is 0
+    if threshold.is_telemetry:
+        return telemetry.in_words(threshold.metric, value)
     return f"{words.digits(value)}/s" if threshold.metric in RATES else words.digits(value)

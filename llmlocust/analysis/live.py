@@ -32,7 +32,9 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 """The percentiles of the charts."""
 _OVER_TIME = tuple(key for key, metric in METRICS.items() if metric.over_time)
 _PERCENTILES = tuple(f"{metric}_{name}" for metric in _OVER_TIME for name in QUANTILES)
-COLUMNS = ("moment", *SECOND_SUMS, *RATES, "client_cpu", "client_lag", *_PERCENTILES)
+REPORTED = ("running", "waiting", "kv.usage", "gpu.utilisation", "cpu", "process.cpu")
+"""The metrics of telemetry that the charts show, by key of the vocabulary."""
+COLUMNS = ("moment", *SECOND_SUMS, *RATES, "client_cpu", "client_lag", *_PERCENTILES, *REPORTED)
 """The values of a point of the charts. `moment` is the middle of its span."""
 _OF_LEVEL = tuple(key for key, metric in METRICS.items() if metric.in_live_view)
 
@@ -71,6 +73,8 @@ class Running(Protocol):
 
     lag: float
     """Seconds until an event is in the ledger."""
+    telemetry_now: dict[str, float]
+    """The newest values of telemetry by key of the vocabulary; empty if nothing is observed."""
 
     @property
     def over(self) -> float: ...
@@ -97,6 +101,7 @@ class Live:
         if resets or run.ledger.spans is None:
             run.ledger.spans = Spans(self._since)
         self._spans = run.ledger.spans
+        self._reported = _Reported(self._spans)
         self._points: dict[int, tuple[tuple[int, int, int], list[float | None]]] = {}
         self._figures: dict[int, tuple[Any, LevelFigures, float]] = {}
         self._rows: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
@@ -138,11 +143,18 @@ class Live:
             "columns": COLUMNS,
             "points": self._points_since(known),
             "whole_until": self._complete_until(),
+            "telemetry": {key: _plain(value) for key, value in self.run.telemetry_now.items() if math.isfinite(value)},
             "levels": self.levels(),
             "of_level": None if chosen is None else chosen.index,
             "names": [] if chosen is None else self._names(chosen),
             **self.verdict(),
         }
+
+    # ── telemetry ──
+
+    def sample(self) -> None:
+        """Note the newest values of telemetry, for the charts. The run calls it once per second."""
+        self._reported.add(int(self.run.over), self.run.telemetry_now)
 
     # ── charts ──
 
@@ -186,6 +198,7 @@ class Live:
         }
         for metric in _OVER_TIME:
             point |= {f"{metric}_{name}": _ms(spans.quantile(span, metric, q)) for name, q in QUANTILES.items()}
+        point |= {key: self._reported.mean(span, key) for key in REPORTED}
         return [_plain(point[column]) for column in COLUMNS]
 
     def _complete_until(self) -> float:
@@ -353,6 +366,40 @@ class Live:
             self._busiest[index, gauge] = values[int(0.9 * (len(values) - 1))] if values else math.nan
             self.run.pause()
         return self._busiest[index, gauge]
+
+
+class _Reported:
+    """Telemetry over time: the sum and the number of values by span of the charts, in as many spans as the charts have."""
+
+    def __init__(self, spans: Spans) -> None:
+        self._spans, self._width = spans, spans.width
+        self._sums: dict[tuple[int, str], tuple[float, int]] = {}
+
+    def add(self, second: int, values: Mapping[str, float]) -> None:
+        """Add the values of a second."""
+        known = {key: value for key in REPORTED if math.isfinite(value := values.get(key, math.nan))}
+        span = self._spans.touch(second) if known else None
+        if span is None:
+            return
+        self._follow()
+        for key, value in known.items():
+            total, count = self._sums.get((span, key), (0.0, 0))
+            self._sums[span, key] = total + value, count + 1
+
+    def mean(self, span: int, key: str) -> float:
+        """Return the mean of a metric in a span; NaN if it has no value."""
+        self._follow()
+        total, count = self._sums.get((span, key), (0.0, 0))
+        return total / count if count else math.nan
+
+    def _follow(self) -> None:
+        """Merge neighbours as often as the spans of the charts were merged."""
+        while self._width < self._spans.width:
+            merged: dict[tuple[int, str], tuple[float, int]] = {}
+            for (span, key), (total, count) in self._sums.items():
+                before = merged.get((span // 2, key), (0.0, 0))
+                merged[span // 2, key] = before[0] + total, before[1] + count
+            self._sums, self._width = merged, self._width * 2
 
 
 def _failures(messages: Mapping[str, Sequence[int]]) -> list[Check]:

@@ -25,6 +25,9 @@ from llmlocust.runfiles.reading.run_json import (
     think_time,
 )
 
+_COUNTED = {"finished", "generation_tokens", "server.ttft", "server.e2e"}
+"""The metrics of the server that are checked against ours."""
+
 
 def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, float]]) -> Facts:
     """Gather the facts from the files of a run."""
@@ -58,6 +61,7 @@ def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, 
         frozen_workers=stood_still(run.levels, run.workers),
         outages=outages,
         outages_left_out=verdict.outages,
+        telemetry_events=_with_events(run),
         unreported_workers=_unreported(run),
         tokens_per_chunk=tokens_a_chunk(run.successes()),
         length_noise=run.length_noise(),
@@ -124,6 +128,17 @@ def _unreported(run: RunData) -> int:
     if run.workers is None or processes is None:
         return 0
     return max(0, processes - int(run.workers["worker"].nunique()))
+
+
+def _with_events(run: RunData) -> frozenset[int]:
+    """Return the levels during which a source of the server's counts and times restarted or did not answer."""
+    others = {source.name for source in run.sources if source.exposes and not _COUNTED & set(source.exposes)}
+    return frozenset(
+        level.level
+        for level in run.levels
+        for event in run.events
+        if event.source not in others and event.time < level.ended and event.time + event.seconds >= level.warmed_up
+    )
 
 
 def _usual_worst(run: RunData, column: str) -> dict[int, float]:

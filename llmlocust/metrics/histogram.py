@@ -15,7 +15,6 @@ import math
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate
 from typing import Any
@@ -30,6 +29,8 @@ _DROPPED_BITS = 52 - (SUB.bit_length() - 1)
 power of two."""
 _OFFSET = 1023 * SUB
 """Bias of a double's exponent, in buckets."""
+_MIN_NORMAL = 1 << 52
+"""The bits of the smallest normal float. Those of zero, of subnormal floats and, with their sign, of negative ones are less."""
 
 
 def bucket_of(value: float) -> int:
@@ -79,14 +80,14 @@ class Histogram:
 
         The exponent and the high mantissa bits of a double, as they are in memory, are the number of its bucket.
         """
-        new_values = array("d", values)
-        if not new_values:
+        doubles = array("d", values)
+        if not doubles:
             return
-        counts = self.counts
-        count_by_bits = Counter([bits >> _DROPPED_BITS for bits in memoryview(new_values).cast("B").cast("q")])
-        for bits, count in count_by_bits.items():
-            bucket = bits - _OFFSET if bits >= SUB else ZERO  # below SUB: negative, zero or subnormal
-            counts[bucket] = counts.get(bucket, 0) + count
+        counts, get = self.counts, self.counts.get
+        for bits in memoryview(doubles).cast("B").cast("q"):
+            bucket = (bits >> _DROPPED_BITS) - _OFFSET if bits >= _MIN_NORMAL else ZERO
+            counts[bucket] = get(bucket, 0) + 1
+        new_values = doubles.tolist()  # faster than three passes over the array
         self.count += len(new_values)
         self.total += math.fsum(new_values)
         self.min = min(self.min, min(new_values))
@@ -105,8 +106,10 @@ class Histogram:
             merged[bucket] = get(bucket, 0) + count
         self.count += sum(counts)
         self.total += total
-        self.min = min(self.min, low)
-        self.max = max(self.max, high)
+        if low < self.min:  # noqa: PLR1730  # as in `add`
+            self.min = low
+        if high > self.max:  # noqa: PLR1730
+            self.max = high
 
     @classmethod
     def sum(cls, histograms: Iterable[Histogram]) -> Histogram:

@@ -386,21 +386,24 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
         tally.numbers["contradicting"] += 1
     if record.outcome != OK:
         return
-    tally.numbers.update(
-        input_tokens=record.input_tokens or 0,
-        inputs=record.inputs or 0,
-        output_tokens=record.output_tokens or 0,
-        chunks=record.chunks,
-        coalesced=record.coalesced,
-        uncertain=record.uncertain,
-        stalls=record.stalls,
-        counted_chunks=record.token_source == "chunks",
-        empty=int(record.empty),
-        cut=int(record.cut),
-        repeated=int(record.repeated),
-        judged=int(record.right is not None),
-        right=int(record.right is True),
-    )
+    numbers = tally.numbers
+    for name, number in (
+        ("input_tokens", record.input_tokens),
+        ("inputs", record.inputs),
+        ("output_tokens", record.output_tokens),
+        ("chunks", record.chunks),
+        ("coalesced", record.coalesced),
+        ("uncertain", record.uncertain),
+        ("stalls", record.stalls),
+        ("counted_chunks", record.token_source == "chunks"),
+        ("empty", record.empty),
+        ("cut", record.cut),
+        ("repeated", record.repeated),
+        ("judged", record.right is not None),
+        ("right", record.right),
+    ):
+        if number:  # most are zero
+            numbers[name] += number
     values = dict(zip(ON_RECORD, values_of(record), strict=True))
     if record.delay is not None:
         values |= {key: record.delay + value for key, base in _FROM_DUE.items() if (value := values[base]) is not None}

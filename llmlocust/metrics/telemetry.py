@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from llmlocust.text import figures as words
+
 SUM, MAX, MEAN = "sum", "max", "mean"
 """How values of several engines, replicas, GPUs or machines become one."""
 
@@ -165,3 +167,9 @@ VOCABULARY: dict[str, TelemetryMetric] = {
     )
 }
 """The metrics by key."""
+
+
+def in_words(key: str, value: float) -> str:
+    """Return a value of a metric with its unit; of a metric that is not in the vocabulary, as a number."""
+    metric = VOCABULARY.get(key)
+    return words.amount(value, metric.unit if metric else "")

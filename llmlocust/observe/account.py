@@ -378,6 +378,15 @@ class Account:
         return any(bound.is_fallback for bound in self._rules if bound.rule.key == key)
 
     @property
+    def step(self) -> float:
+        """The step in which the largest counter moves, if the exporter rounds it; 0 if it does not."""
+        digits = max((engine.digits for engine in self.engines), default=0)
+        largest = max(
+            (series.raw for series in self._exposition.series.values() if series.kind == "counter"), default=0
+        )
+        return 10.0 ** max(0, len(f"{largest:.0f}") - digits) if digits and largest >= 10.0**digits else 0.0
+
+    @property
     def exposes(self) -> list[str]:
         """The keys of the vocabulary that the source reports."""
         return [bound.rule.key for bound in self._rules]

@@ -318,6 +318,8 @@ def _says(tally: _Tally, account: Account) -> str:
         parts.append(f"last failure: {tally.error}" if tally.answers else tally.error)
     if tally.notice:
         parts.append(tally.notice)
+    if account.step:
+        parts.append(f"it rounds its counters, the largest to {account.step:.0f}")
     if account.is_cut:
         parts.append("it has more series than are read")
     return "; ".join(parts)

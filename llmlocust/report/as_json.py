@@ -15,10 +15,13 @@ from llmlocust.assessment.assessment import Assessment
 from llmlocust.assessment.phases import IN_PHASES, Phases
 from llmlocust.metrics.levels import HEADLINE, LevelFigures, Summary
 from llmlocust.metrics.metric import METRICS
+from llmlocust.metrics.telemetry import VOCABULARY, TelemetrySummary
 from llmlocust.metrics.thresholds import NOT_KNOWN
 from llmlocust.report.sections.headline import headline
 from llmlocust.report.sections.one_level import STATISTICS
+from llmlocust.report.sections.telemetry import is_observed
 from llmlocust.runfiles.formats import FORMAT
+from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.text import figures as words
 from llmlocust.text import media
 
@@ -31,11 +34,14 @@ def as_json(assessment: Assessment) -> str:
 
 def data(assessment: Assessment) -> dict[str, Any]:
     """The report as plain values."""
+    observed = is_observed(assessment.run)
     return {
         "format": FORMAT,
         "load": assessment.unit,
         "levels": [
-            _level(level, assessment.goodput) | {"limits": _limits(assessment, level)} for level in assessment.levels
+            _level(level, assessment.goodput)
+            | {"limits": _limits(assessment, level), "telemetry": _reported(level) if observed else None}
+            for level in assessment.levels
         ],
         "phases": _phases(assessment.phases),
         "recoveries": [_recovery(recovery) for recovery in assessment.phases.recoveries],
@@ -46,6 +52,7 @@ def data(assessment: Assessment) -> dict[str, Any]:
             "checks": [_check(check) for check in assessment.checks],
         },
         "advice": [{"do": advice.do, "because": advice.because} for advice in assessment.advice],
+        "telemetry": _telemetry(assessment.run),
         "source": assessment.run.source,
         "unknown": list(assessment.unknown),
         "notes": assessment.run.notes,
@@ -179,6 +186,54 @@ def _ranges(summary: Summary) -> dict[str, Any]:
         name: [plain(end * 1000.0) for end in summary.ranges[name]] for name in HEADLINE if name in summary.ranges
     }
     return {"ranges": ranges} if ranges else {}
+
+
+def _telemetry(run: RunData) -> dict[str, Any] | None:
+    """The sources and events of telemetry; None if nothing was observed."""
+    if not is_observed(run):
+        return None
+    return {
+        "sources": [
+            {
+                "name": source.name,
+                "url": source.url,
+                "engine": source.engine,
+                "state": source.state,
+                "says": source.says,
+            }
+            for source in run.sources
+        ],
+        "events": [
+            {
+                "time": plain(event.time, 13),
+                "kind": event.kind,
+                "source": event.source,
+                "seconds": plain(event.seconds),
+                "says": event.says,
+            }
+            for event in run.events
+        ],
+    }
+
+
+def _reported(level: LevelFigures) -> dict[str, Any]:
+    """The telemetry of a level, by key of the vocabulary: None for a metric that is not exposed. Durations are
+    milliseconds, shares 0 to 1; the mean of a counter is its increase per second.
+    """
+    return {key: _reported_metric(key, level.reported(key)) for key in VOCABULARY}
+
+
+def _reported_metric(key: str, summary: TelemetrySummary | None) -> dict[str, Any] | None:
+    if summary is None:
+        return None
+    scale = 1000.0 if VOCABULARY[key].unit == "s" else 1.0
+    values: dict[str, Any] = {name: plain(summary[name] * scale) for name in ("mean", "min", "max", "p50", "p95")}
+    if not math.isnan(summary.increase):
+        values["increase"] = plain(summary.increase)
+    for name in ("p50_bounds", "p95_bounds"):
+        if (bounds := getattr(summary, name)) is not None:
+            values[name] = [plain(end * scale) for end in bounds]
+    return values
 
 
 def _check(check: Check) -> dict[str, Any]:

@@ -9,9 +9,19 @@ from typing import Any
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.vocabulary import PHASES, RECOVERY
 from llmlocust.report.charts import captions
+from llmlocust.report.charts import telemetry as telemetry_chart
 from llmlocust.report.charts.by_load import Scene
 from llmlocust.report.languages.page_language import page_in
-from llmlocust.report.sections import causes, four_numbers, headline, level_table, one_level, phases, validity
+from llmlocust.report.sections import (
+    causes,
+    four_numbers,
+    headline,
+    level_table,
+    one_level,
+    phases,
+    telemetry,
+    validity,
+)
 from llmlocust.report.sections.conversations import HEADS, turns, turns_at
 from llmlocust.report.sections.glossary import GLOSSARY
 from llmlocust.report.sections.journeys import KINDS, STEPS, Scenes, journeys
@@ -38,6 +48,7 @@ def html(assessment: Assessment) -> str:
         **_numbers(assessment),
         **_journeys(assessment),
         **_levels(assessment),
+        **_telemetry(assessment),
         **_pictures(assessment),
         **_validity(assessment),
         **_run(assessment),
@@ -129,6 +140,13 @@ def _levels(assessment: Assessment) -> dict[str, Any]:
         "turns": conversations,
         "turns_at": words.sentence(turns_at(assessment, conversations)) if conversations else "",
     }
+
+
+def _telemetry(assessment: Assessment) -> dict[str, Any]:
+    """The telemetry, and its picture."""
+    shown = telemetry.page(assessment)
+    picture = None if shown is None else telemetry_chart.telemetry(assessment.run, _scene(assessment))
+    return {"telemetry": shown, "telemetry_picture": picture}
 
 
 def _pictures(assessment: Assessment) -> dict[str, Any]:

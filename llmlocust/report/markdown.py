@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.levels import LevelFigures
-from llmlocust.report.sections import causes, one_level, phases
+from llmlocust.report.sections import causes, one_level, phases, telemetry
 from llmlocust.report.sections.conversations import HEADS, turns, turns_at
 from llmlocust.report.sections.four_numbers import NUMBERS, place
 from llmlocust.report.sections.headline import headline, title
@@ -45,6 +45,7 @@ def markdown(assessment: Assessment) -> str:
     lines += ["", "## Levels", "", *_table(assessment)]
     lines += [line for sentence in assessment.quality for line in ("", media.markdown(sentence))]
     lines += _turns(assessment)
+    lines += _telemetry(assessment)
     if errors := messages(assessment.run):
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
         lines += [f"| {media.markdown(kind)} | {media.markdown_code(text)} | {count} |" for kind, text, count in errors]
@@ -101,6 +102,25 @@ def _turns(assessment: Assessment) -> list[str]:
         return []
     table = in_table(HEADS, [(turn.name, *turn.cells()) for turn in talks.turns])
     return ["", "## Conversations by turn", "", *table, "", f"{media.markdown(turns_at(assessment, talks))}."]
+
+
+def _telemetry(assessment: Assessment) -> list[str]:
+    """Return the main metrics that the server reported, with its sources and events."""
+    run = assessment.run
+    if not telemetry.is_observed(run):
+        return []
+    lines = ["", "## Telemetry", ""]
+    rows = [
+        [row.name, *(cell.value for cell in row.cells)] for group in telemetry.groups(assessment) for row in group.rows
+    ]
+    if rows:
+        loads = [words.load(level.load) if math.isfinite(level.load) else words.UNKNOWN for level in assessment.levels]
+        lines += [*in_table([words.unit_of(assessment.unit), *loads], rows), ""]
+    if absent := telemetry.not_exposed(assessment):
+        lines += [media.markdown(absent), ""]
+    events = [telemetry.event_line(event, run, assessment.unit) for event in telemetry.events_shown(run)]
+    lines += [f"- {media.markdown(event)}" for event in (*events, telemetry.more_events(run)) if event]
+    return lines + [f"- {media.markdown(telemetry.source_line(source))}" for source in run.sources]
 
 
 def _table(assessment: Assessment) -> list[str]:

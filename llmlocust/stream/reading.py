@@ -424,9 +424,11 @@ class Reading:
     def _note_times(self, timeline: Timeline, deltas: Sequence[Delta]) -> None:
         arrivals, sent, times, ends = self._record.arrivals, timeline.sent_ns, timeline.times, timeline.ends
         index, last, chunk_end, choice, answered = 0, len(ends) - 1, -1, "", self._answer_chunks.append
+        last_read = self._last_read - self._reads
         for delta in deltas:
-            if delta.kind not in TOKEN_BEARING:
-                if delta.kind == CHOICE:
+            kind = delta.kind
+            if kind not in TOKEN_BEARING:
+                if kind == CHOICE:
                     self._switch_to(delta.text or FIRST)
                     answered, choice = self._answer_chunks.append, delta.text
                 continue
@@ -437,21 +439,24 @@ class Reading:
                 chunk_end = delta.end
                 while index < last and ends[index] < chunk_end:  # find the read with the chunk's last byte
                     index += 1
-                if self._reads + index != self._last_read:
-                    self._close_read()
-                    self._last_read = self._reads + index
-                elif self._in_read == 1:
-                    self._window = timeline.window(index) * _NS
-                self._in_read += 1
+                if index != last_read:
+                    if self._in_read > 1:
+                        self._close_read()
+                    self._in_read, last_read = 1, index
+                else:
+                    if self._in_read == 1:
+                        self._window = timeline.window(index) * _NS
+                    self._in_read += 1
                 arrivals.append((times[index] - sent) * _NS)
             if delta.usage is not None and len(arrivals) == self._in_read:
                 self._counted_in_first_read = delta.usage.output_tokens
                 if self._in_read == 1:
                     self._counted_at_first_chunk = delta.usage.output_tokens
-            if delta.kind == ANSWER:
+            if kind == ANSWER:
                 answered(len(arrivals) - 1)
-            if self._answer_at is None and delta.kind in (ANSWER, TOOL):
+            if self._answer_at is None and kind in (ANSWER, TOOL):
                 self._answer_at = len(arrivals) - 1
+        self._last_read = self._reads + last_read
         self._note_itls(len(arrivals) - self._in_read)
 
     def _close_read(self) -> None:
@@ -490,7 +495,8 @@ class Reading:
         else:
             itls = self._choices.itls(chunks)
         record.itls += itls
-        record.stalls += sum(itl > self._stall for itl in itls)
+        if itls and max(itls) > self._stall:
+            record.stalls += sum(itl > self._stall for itl in itls)
 
     # ── results ──
 

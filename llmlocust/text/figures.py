@@ -55,6 +55,28 @@ def digits(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
+def amount(value: float, unit: str) -> str:
+    """A number in the unit of its metric: "share", "s", "bytes", "/s", "cores", a unit such as "W", or empty for a count."""
+    if unit == "share":
+        return share(value)
+    if unit == "s":
+        return duration(value)
+    if math.isnan(value) or unit in ("", "tokens"):  # the name of the metric has the word
+        return digits(value)
+    if unit == "bytes":
+        return _bytes(value)
+    if unit == "cores":
+        return message("1 core") if value == 1.0 else message("{value} cores", value=digits(value))
+    return f"{digits(value)}{unit}" if unit.startswith("/") else f"{digits(value)} {unit}"
+
+
+def _bytes(value: float) -> str:
+    for name, size in (("TiB", 2.0**40), ("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)):
+        if abs(value) >= size:
+            return f"{digits(value / size)} {name}"
+    return f"{digits(value)} B"
+
+
 def load(value: float) -> str:
     """A load as it was requested: whole numbers have no decimals."""
     return f"{value:.0f}" if float(value).is_integer() else digits(value)

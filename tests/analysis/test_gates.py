@@ -103,6 +103,32 @@ def test_telemetry_has_no_interval():
     assert case.says == "95 % (480 requests)"
 
 
+@pytest.mark.parametrize(
+    "gate, status, says",
+    [
+        ("kv.usage < 95%", PASSED, "94 %"),
+        ("waiting < 10", FAILED, "12"),
+        ("waiting.max < 40", PASSED, "31"),
+        ("server.queue.p95 < 500ms", FAILED, "1.5 s"),
+        ("preemptions < 1/s", PASSED, "0/s"),
+        ("process.memory < 20e9", PASSED, "12.5 GiB"),
+        ("process.cpu < 4", PASSED, "2.5 cores"),
+    ],
+)
+def test_telemetry_has_the_unit_of_its_metric(gate, status, says):
+    telemetry = {
+        "kv.usage": TelemetrySummary(60, 0.94),
+        "waiting": TelemetrySummary(60, 12.0, max=31.0),
+        "server.queue": TelemetrySummary(60, 0.4, p95=1.5),
+        "preemptions": TelemetrySummary(60, 0.0, increase=0.0),
+        "process.memory": TelemetrySummary(60, 12.5 * 2**30),
+        "process.cpu": TelemetrySummary(60, 2.5),
+    }
+    level = replace(LEVELS[0], telemetry={key: (summary,) for key, summary in telemetry.items()})
+    (case,) = judged(gate, levels=[level]).cases
+    assert (case.status, case.says) == (status, f"{says} (480 requests)")
+
+
 def test_a_level_in_which_no_request_ended_fails():
     hung = replace(LEVELS[2], requests=0, ok=0, throughput=0.0, metrics={}, error_kinds={})
     cases = judged("ttft.p95 < 1s", levels=[*LEVELS[:2], hung]).cases

@@ -252,3 +252,61 @@ def test_levels_name_their_phase_and_a_surge_is_no_evidence_for_the_slo_limit():
     assert snapshot["levels"][2]["tier"] == "fails"
     assert snapshot["numbers"]["slo_limit"]["reached"] is False
     assert "up to 4 users" in snapshot["numbers"]["slo_limit"]["why"]
+
+
+# -- telemetry
+
+
+def reporting(run, live, seconds, **values):
+    for _ in range(seconds):
+        run.telemetry_now = {key.replace("__", "."): value for key, value in values.items()}
+        run.play(1, 2)
+        live.sample()
+
+
+def test_points_have_the_telemetry_of_their_second():
+    run = PlayedRun()
+    run.begin(2)
+    live = Live(run)
+    reporting(run, live, 5, running=2.0, waiting=0.0, kv__usage=0.25, steps=9.0)
+    run.telemetry_now = {}
+    run.play(3, 2)
+    live.sample()
+    snapshot = live.snapshot()
+    assert column(snapshot, "running") == [None, *[2.0] * 5, None, None]
+    assert column(snapshot, "waiting")[1:6] == [0.0] * 5
+    assert column(snapshot, "gpu.utilisation") == [None] * 8
+    assert snapshot["telemetry"] == {}
+
+
+def test_the_newest_values_are_plain_json():
+    run = PlayedRun()
+    run.begin(2)
+    run.telemetry_now = {"running": 2.0, "server.ttft": float("nan")}
+    snapshot = Live(run).snapshot()
+    assert snapshot["telemetry"] == {"running": 2.0}
+    json.dumps(snapshot, allow_nan=False)
+
+
+def test_telemetry_of_a_long_run_is_averaged_with_the_points():
+    run = PlayedRun()
+    run.begin(2)
+    live = Live(run)
+    for second in range(1500):
+        run.at = float(second)
+        run.telemetry_now = {"running": 1.0 if second % 2 else 3.0}
+        live.sample()
+    run.at = 1600.0
+    points = [value for value in column(live.snapshot(), "running") if value is not None]
+    assert len(points) == 375
+    assert set(points) == {2.0}
+
+
+def test_a_reset_begins_telemetry_anew():
+    run = PlayedRun()
+    run.begin(2)
+    live = Live(run)
+    reporting(run, live, 4, running=2.0)
+    live = Live(run, 1)
+    reporting(run, live, 3, running=7.0)
+    assert [value for value in column(live.snapshot(), "running") if value is not None] == [7.0] * 2

@@ -331,3 +331,10 @@ def test_a_process_that_two_sources_report_counts_once():
     rows = {(row.source, row.row.metric): row.row.summary.mean for row in observer.rows(0)}
     assert rows["", "process.memory"] == 90
     assert observer.now(2.0)["process.memory"] == 90
+
+
+@pytest.mark.parametrize(("tokens", "step"), [(b"999999", 0), (b"1.23457e+06", 10), (b"1.23457e+07", 100)])
+def test_counters_that_an_exporter_rounds_have_a_step(tokens, step):
+    account = Account([Engine("Rounding", ("toy:",), ENGINE.rules, digits=6)])
+    account.take(0.0, b"toy:preempted_total " + tokens + b"\n")
+    assert account.step == step

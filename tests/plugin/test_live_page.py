@@ -261,3 +261,21 @@ def test_a_day_of_updates_leaves_nothing_behind(page):
     assert at_the_end["Nodes"] < after_a_third["Nodes"] + 100
     assert at_the_end["JSEventListeners"] == after_a_third["JSEventListeners"]
     assert run.ledger.spans.width == 256
+
+
+def test_telemetry_is_shown_once_the_server_reports_it(page):
+    run = a_run()
+    played = Played(page, run).open()
+    expect(page.locator("#levels tbody tr")).to_have_count(3)
+    expect(page.locator("#reported")).to_be_hidden()
+    expect(page.locator("#on-server")).to_be_hidden()
+    run.telemetry_now = {"running": 6.0, "waiting": 2.0, "kv.usage": 0.94, "cpu": 0.22, "process.cpu": 1.2}
+    for _ in range(5):
+        run.play(1, 8, ttft=0.5)
+        played.live.sample()
+    says = "Server: 6 running · 2 waiting · KV cache 94 % · CPU 22 % · busiest process 120 % of a core"
+    expect(page.locator("#reported")).to_have_text(says)
+    expect(page.locator("#on-server")).to_have_attribute("aria-label", "Requests on the server: running 6, waiting 2")
+    expect(page.locator("#in-use")).to_have_attribute("aria-label", re.compile("KV cache 94 %, GPU –, CPU 22 %"))
+    expect(page.locator("canvas")).to_have_count(6)
+    assert played.messages == []

@@ -1,8 +1,9 @@
-/* Sixty connections in thousands of random requests: any bytes in any pieces, resets, aborted requests, descriptors that are
-   reused at once, and failing allocations. `stress SEED ROUNDS [FAILING]` prints "ok" and counts.
+/* Connections in thousands of random requests: any bytes in any pieces, resets, aborted requests, descriptors that are reused
+   at once, and failing allocations. `stress SEED REQUESTS CONNECTIONS FAILING` prints "ok" and counts. CONNECTIONS are open at
+   a time, or as many as the limit of descriptors allows.
 
-   The body of each answer consists of bytes that depend on the connection, which detects bytes of another connection. With
-   FAILING, one allocation in this number fails on average. Compile it with a sanitizer. */
+   The body of each answer consists of bytes that depend on the request, which detects bytes of another connection. One
+   allocation in FAILING fails on average; with 0, none does. Compile it with a sanitizer. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -11,13 +12,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../../llmlocust/wire/reader.h"
 
-enum { CONNECTIONS = 60, SERVERS = 2, PATIENCE_MS = 60000 };
+enum {
+    SERVERS = 2,
+    PATIENCE_MS = 60000,
+    OF_CONNECTION = 3, /* descriptors: both ends, and the one of the thread that answers */
+    OTHERS = 100,
+};
 
 static __thread unsigned long long chance;
 static int failing; /* set before the threads begin */
@@ -72,7 +79,7 @@ struct answer {
     unsigned long long chance;
 };
 
-static struct answer queue[4096];
+static struct answer *queue; /* it has room for all requests: the client never waits for a server */
 static size_t queue_first, queue_last;
 static int is_over;
 static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -85,7 +92,9 @@ static void send_in_pieces(int fd, const char *data, size_t size, unsigned piece
         size_t end = piece + 1 >= pieces ? size : at + draw((unsigned)(size - at) + 1);
         while (at < end) {
             ssize_t sent = send(fd, data + at, end - at, MSG_NOSIGNAL);
-            if (sent < 0 && errno != EINTR)
+            if (sent < 0 && errno == EAGAIN)
+                poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, PATIENCE_MS);
+            else if (sent < 0 && errno != EINTR)
                 return;
             at += sent > 0 ? (size_t)sent : 0;
         }
@@ -133,7 +142,7 @@ static void *serve(void *unused)
             pthread_mutex_unlock(&queue_lock);
             break;
         }
-        struct answer a = queue[queue_first++ % 4096];
+        struct answer a = queue[queue_first++];
         pthread_mutex_unlock(&queue_lock);
         chance = a.chance;
         size_t size = write_answer(out, &a);
@@ -153,7 +162,7 @@ static void *serve(void *unused)
 static void ask(struct answer a)
 {
     pthread_mutex_lock(&queue_lock);
-    queue[queue_last++ % 4096] = a;
+    queue[queue_last++] = a;
     pthread_cond_signal(&queue_filled);
     pthread_mutex_unlock(&queue_lock);
 }
@@ -171,8 +180,9 @@ struct client {
 };
 
 static reader *r;
-static struct client clients[CONNECTIONS];
-static unsigned long counts[4], given_up, short_of_memory;
+static struct client *clients, **by_number;
+static unsigned connections;
+static unsigned long counts[4], opened, given_up, short_of_memory;
 
 static void connect_client(struct client *c)
 {
@@ -185,7 +195,10 @@ static void connect_client(struct client *c)
     while ((c->number = reader_add(r, c->fd, draw(2))) < 0)
         CHECK(c->number == -ENOMEM);
     is_own = 1;
+    CHECK((unsigned)c->number < connections);
+    by_number[c->number] = c;
     c->busy = 0;
+    opened++;
 }
 
 static void disconnect_client(struct client *c)
@@ -321,44 +334,62 @@ static void take(struct client *c)
     }
 }
 
-int main(int argc, char **arguments)
+static void give_up(struct client *c)
 {
+    struct arrivals taken;
+    reader_take(r, c->number, &taken);
+    reader_release(&taken);
+    given_up++;
+    finish(c, 0);
+}
+
+/* Return this number of connections, or the largest that the limit of descriptors allows. */
+static unsigned allowed(unsigned wanted)
+{
+    struct rlimit limit;
+    CHECK(!getrlimit(RLIMIT_NOFILE, &limit));
+    limit.rlim_cur = limit.rlim_max;
+    CHECK(!setrlimit(RLIMIT_NOFILE, &limit));
+    return limit.rlim_cur > wanted * OF_CONNECTION + OTHERS ? wanted : (unsigned)(limit.rlim_cur - OTHERS) / OF_CONNECTION;
+}
+
+int main(int count, char **arguments)
+{
+    CHECK(count == 5);
     is_own = 1;
-    unsigned long rounds = strtoul(arguments[2], NULL, 10), done = 0;
+    unsigned long requests = strtoul(arguments[2], NULL, 10), done = 0;
     chance = strtoull(arguments[1], NULL, 10) * 2654435761u + 1;
-    failing = argc > 3 ? atoi(arguments[3]) : 0;
-    CHECK((r = reader_new(failing ? 1 << 20 : 64 << 20)));
+    connections = allowed((unsigned)atoi(arguments[3]));
+    failing = atoi(arguments[4]);
+    queue = __real_calloc(requests + connections, sizeof *queue);
+    clients = __real_calloc(connections, sizeof *clients);
+    by_number = __real_calloc(connections, sizeof *by_number);
+    CHECK(queue && clients && by_number && (r = reader_new(failing ? 1 << 20 : 64 << 20)));
     pthread_t servers[SERVERS];
     for (int i = 0; i < SERVERS; i++)
         pthread_create(&servers[i], NULL, serve, NULL);
-    for (int i = 0; i < CONNECTIONS; i++)
+    for (unsigned i = 0; i < connections; i++)
         connect_client(&clients[i]);
-    while (done < rounds) {
+    while (done < requests) {
         unsigned busy = 0;
-        for (int i = 0; i < CONNECTIONS; i++) {
-            struct client *c = &clients[i];
-            if (c->busy && draw(200) == 0) { /* as if its user is stopped */
-                struct arrivals taken;
-                reader_take(r, c->number, &taken);
-                reader_release(&taken);
-                given_up++;
-                finish(c, 0);
-            }
-            if (!c->busy && draw(3))
-                begin(c), done++;
-            busy += (unsigned)c->busy;
+        struct client *stopped = &clients[draw(connections)]; /* as if its user is stopped */
+        if (stopped->busy && draw(3) == 0)
+            give_up(stopped);
+        for (unsigned i = 0; i < connections; i++) {
+            if (!clients[i].busy && draw(3))
+                begin(&clients[i]), done++;
+            busy += (unsigned)clients[i].busy;
         }
         struct pollfd wakeup = {.fd = reader_wakeup(r), .events = POLLIN};
         if (busy)
             CHECK(poll(&wakeup, 1, PATIENCE_MS) == 1);
         int numbers[16];
-        size_t count = reader_ready(r, numbers, 16);
-        for (size_t i = 0; i < count; i++)
-            for (int j = 0; j < CONNECTIONS; j++)
-                if (clients[j].number == numbers[i] && clients[j].busy)
-                    take(&clients[j]);
+        size_t ready = reader_ready(r, numbers, 16);
+        for (size_t i = 0; i < ready; i++)
+            if (by_number[numbers[i]]->busy)
+                take(by_number[numbers[i]]);
     }
-    for (int i = 0; i < CONNECTIONS; i++) {
+    for (unsigned i = 0; i < connections; i++) {
         disconnect_client(&clients[i]);
         free(clients[i].data);
     }
@@ -369,7 +400,10 @@ int main(int argc, char **arguments)
     pthread_mutex_unlock(&queue_lock);
     for (int i = 0; i < SERVERS; i++)
         pthread_join(servers[i], NULL);
-    printf("ok %lu whole, %lu closed, %lu reset, %lu garbage, %lu given up, %lu without memory\n", counts[WHOLE],
-           counts[CLOSED], counts[RESET], counts[GARBAGE], given_up, short_of_memory);
+    free(queue);
+    free(clients);
+    free(by_number);
+    printf("ok %u connections at a time of %lu: %lu whole, %lu closed, %lu reset, %lu garbage, %lu given up, %lu without memory\n",
+           connections, opened, counts[WHOLE], counts[CLOSED], counts[RESET], counts[GARBAGE], given_up, short_of_memory);
     return 0;
 }

@@ -3,6 +3,7 @@
 from array import array
 
 from made_run import EPOCH, MadeRun
+from made_telemetry import MadeTelemetry
 
 from llmlocust.analysis.gates import Breach
 from llmlocust.assessment.assessment import assess
@@ -159,6 +160,10 @@ RUNS = {
     "a trace that meets its thresholds": {"limits": [Threshold.parse("ttft.p95 < 100s")], "info": TRACE},
     "a trace that violates them": {"limits": LIMITS, **RAMP, "info": TRACE},
     "a trace without thresholds": {"info": TRACE},
+    "telemetry": {"limits": LIMITS, **RAMP, "telemetry": MadeTelemetry()},
+    "telemetry of a server that works for others, too": {"telemetry": MadeTelemetry(more=3.0, gpu=False)},
+    "telemetry of a server that counts more": {"telemetry": MadeTelemetry(more=3.0, without={"generation_tokens"})},
+    "telemetry of one of three replicas": {**RAMP, "telemetry": MadeTelemetry(more=0.33)},
     "killed": {"ended": False},
     "no requests": {"leave_out": (formats.REQUESTS,)},
     "no histograms": {"leave_out": (formats.HISTOGRAMS,)},

@@ -12,7 +12,13 @@ from llmlocust.load.distributions import think_time, think_time_in_words
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.level_rows import LEVEL_COLUMNS, level_row
 from llmlocust.metrics.levels import Level, LevelFigures, Tally
-from llmlocust.metrics.rows import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
+from llmlocust.metrics.rows import (
+    HISTOGRAM_COLUMNS,
+    REQUEST_COLUMNS,
+    TELEMETRY_COLUMNS,
+    TELEMETRY_LEVEL_COLUMNS,
+    TIMELINE_COLUMNS,
+)
 from llmlocust.runfiles import formats
 from llmlocust.text.message import to_json
 
@@ -49,6 +55,7 @@ class MadeRun:
         out=("connect", math.inf, math.inf),
         paused=math.nan,
         silent=(),
+        telemetry=None,
     ):
         """Simulate the run. `dies`: the second from which no request can connect. `empty`: levels whose answers have no
         token; `unread`: levels whose tokens were counted, but not seen. `last_hold`: seconds that the last level was
@@ -57,6 +64,7 @@ class MadeRun:
         level never reach the server, and their share. `out`: how requests fail, and between which moments. `starved`:
         values for columns of the timeline and of the requests in the last level. `paused`: the share of the users' time
         in pauses after failures, in the last level. `silent`: levels in which no user sends a request.
+        `telemetry`: what the server reports (MadeTelemetry).
         """
         self.random = random.Random(seed)
         self.loads, self.slots, self.hold, self.warmup = loads, slots, hold, warmup
@@ -68,6 +76,7 @@ class MadeRun:
         self.phases = phases or [""] * len(loads)
         self.dies, self.empty, self.unread, self.streams, self.more = dies, empty, unread, streams, info or {}
         self.last_hold = hold if last_hold is None else last_hold
+        self.telemetry = telemetry
         self.rows: list[dict] = []
         self.levels: list[Level] = []
         self.tallies: list[Tally] = []
@@ -237,6 +246,9 @@ class MadeRun:
             formats.HISTOGRAMS: (HISTOGRAM_COLUMNS, histograms),
             formats.TIMELINE: (TIMELINE_COLUMNS, timeline),
         }
+        if self.telemetry:
+            tables[formats.TELEMETRY] = TELEMETRY_COLUMNS, self.telemetry.rows(self, EPOCH)
+            tables[formats.TELEMETRY_LEVELS] = TELEMETRY_LEVEL_COLUMNS, self.telemetry.level_rows(self)
         for name, (columns, lines) in tables.items():
             if name in leave_out:
                 continue
@@ -264,6 +276,7 @@ class MadeRun:
         return next((level.index for level in self.levels if level.began <= second < level.ended), "")
 
     def run_json(self, *, ended=True):
+        observed = {"telemetry": self.telemetry.info(EPOCH)} if self.telemetry else {}
         return {
             "format": formats.FORMAT,
             "llmlocust": "0.1.0",
@@ -281,4 +294,5 @@ class MadeRun:
             "counts": {"sent": len(self.rows), "ended": len(self.rows), "preflight": 1},
             "rows": {"seen": len(self.rows), "kept": len(self.rows)},
             "checks": [{"name": "time", "ok": True, "value": None, "limit": None, "says": "Clocks agree."}],
+            **observed,
         } | self.more

@@ -4,7 +4,8 @@ import json
 from xml.etree import ElementTree as ET
 
 import pytest
-from made_run import MadeRun
+from made_run import EPOCH, MadeRun
+from made_telemetry import MadeTelemetry
 
 from llmlocust.cli import main
 from llmlocust.text import media
@@ -16,6 +17,30 @@ INFO = {
     "user_classes": {EVIL: EVIL + SURROGATE},
     "options": {"llm_prompt": EVIL, EVIL: SURROGATE},
     "ended_by": EVIL,
+    "telemetry": {
+        "sources": [
+            {
+                "name": EVIL,
+                "url": EVIL,
+                "engine": EVIL,
+                "state": "failed",
+                "says": EVIL + SURROGATE,
+                "settings": {EVIL: EVIL},
+            },
+            {
+                "name": EVIL,
+                "url": EVIL,
+                "engine": None,
+                "state": "not exposed",
+                "says": EVIL,
+                "exposes": [EVIL, "running"],
+            },
+        ],
+        "events": [
+            {"time": EPOCH + 20.0, "kind": "silent", "source": EVIL, "seconds": 1e9, "says": EVIL},
+            {"time": EPOCH * 1e5, "kind": "restart", "source": EVIL + SURROGATE, "seconds": -1, "says": None},
+        ],
+    },
     "checks": [
         {"name": EVIL, "ok": False, "value": None, "limit": None, "says": EVIL + SURROGATE, "levels": [0]},
         {"name": "run", "ok": False, "value": None, "limit": None, "says": EVIL, "levels": []},
@@ -36,7 +61,8 @@ def hostile_runs(folder, words):
     prefixes = []
     for name in ("a", "b"):
         options = {"loads": (4, 30), "slots": 6, "hold": 15.0, "phases": [words, f"{words} again"], "limit": 2.0}
-        prefix = MadeRun(**options, info=info).write(folder / name / "x")
+        telemetry = MadeTelemetry(without={"restarts"})
+        prefix = MadeRun(**options, info=info, telemetry=telemetry).write(folder / name / "x")
         requests = prefix.with_name("x_llm_requests.csv")
         cell = '"' + (words[:3000].replace('"', '""')) + '"'
         requests.write_text(requests.read_text().replace("upstream $overloaded_", cell))

@@ -13,6 +13,7 @@ from pages import LATIN_WORDS
 
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.metric import METRICS
+from llmlocust.metrics.telemetry import VOCABULARY
 from llmlocust.report import templating
 from llmlocust.report.languages.catalogue import LANGUAGES, Catalogue, messages_of
 from llmlocust.report.languages.page_language import in_language, spoken
@@ -23,6 +24,7 @@ OTHERS = sorted(set(LANGUAGES) - {"en"})
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 TERMS = {
     *(name for metric in METRICS.values() for name in (metric.short, metric.name)),
+    *(metric.name for metric in VOCABULARY.values()),
     *vocabulary.ERROR_KINDS.values(),
     *vocabulary.PHASES,
     *vocabulary.PHASES.values(),

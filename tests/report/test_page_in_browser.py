@@ -1,6 +1,7 @@
 import pytest
 from made_calibration import POINTS
 from made_run import MadeRun
+from made_telemetry import MadeTelemetry
 
 from llmlocust.assessment.assessment import assess
 from llmlocust.calibration import page as calibration_page
@@ -20,8 +21,12 @@ def browser():
 
 
 def of_a_run(folder):
-    """Assess a run with everything that a page can have: failed checks, several kinds of failures, violated thresholds."""
-    run = MadeRun((1, 2, 5, 10, 20, 40, 60, 90, 120, 150), 24, hold=20.0, empty=(2,), last_hold=8.0)
+    """Assess a run with everything that a page can have: failed checks, several kinds of failures, violated thresholds,
+    telemetry with events.
+    """
+    loads = (1, 2, 5, 10, 20, 40, 60, 90, 120, 150)
+    telemetry = MadeTelemetry(silent=(100, 109), restart=200, failed="connection refused")
+    run = MadeRun(loads, 24, hold=20.0, empty=(2,), last_hold=8.0, telemetry=telemetry)
     return assess(load_run(run.write(folder / "a-rather-long-name-of-a-run")))
 
 
@@ -47,7 +52,7 @@ def comparison(folder):
     return comparison_page.html(compare_runs(runs_data, labels_of(runs_data), (), 0.05))
 
 
-PICTURES = {report: 8, chinese: 8, calibration: 3, comparison: 1}
+PICTURES = {report: 9, chinese: 9, calibration: 3, comparison: 1}
 
 
 @pytest.fixture(scope="module", params=PICTURES, ids=lambda make: make.__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from llmlocust.analysis.breakpoints.long_run import WAITS, LongRun
 from llmlocust.analysis.breakpoints.steps import (
@@ -23,6 +24,7 @@ from llmlocust.analysis.breakpoints.steps import (
 )
 from llmlocust.metrics.levels import RATE
 from llmlocust.metrics.metric import METRICS
+from llmlocust.metrics.telemetry import in_words
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import QUANTILES
 from llmlocust.text import figures as words
@@ -400,7 +402,8 @@ def _violation(threshold: Threshold, good: Step | None, bad: Step, goodput: Mapp
         after = bad.figure(threshold.metric, threshold.statistic)
         if math.isnan(after) or threshold.met_by(after):
             return message("{metric}: too many failed ({share})", metric=name, share=words.share(bad.errors))
-    text = words.share if threshold.unit == "%" or threshold.metric == "errors" else words.digits
+    is_share = threshold.unit == "%" or threshold.metric == "errors"
+    text = words.share if is_share else partial(in_words, threshold.metric)
     if threshold.is_duration:
         value = words.duration(after) if math.isnan(before) else words.change(before, after)
     elif math.isnan(before):

@@ -13,6 +13,7 @@ from statistics import NormalDist
 
 from llmlocust.metrics.levels import EXACT_SHARE, USERS, LevelFigures
 from llmlocust.metrics.metric import METRICS
+from llmlocust.metrics.telemetry import VOCABULARY
 from llmlocust.metrics.vocabulary import CLIENT_KINDS, ERROR_KINDS
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, term
@@ -172,7 +173,10 @@ def mean_of(pairs: Iterable[tuple[float, float]]) -> float:
 
 def name_of(metric: str, statistic: str = "") -> str:
     """The name of a figure, such as p95 TTFT, mean end to end, or errors."""
-    name = term(METRICS[metric].short) if metric in METRICS else metric  # telemetry has its own names
+    if metric in METRICS:
+        name: str = term(METRICS[metric].short)
+    else:  # telemetry that is not in the vocabulary has the exporter's name
+        name = term(VOCABULARY[metric].name) if metric in VOCABULARY else metric
     if statistic == "mean":
         return message("mean {metric}", metric=name)
     return message("{statistic} {metric}", statistic=statistic.replace("_", "."), metric=name) if statistic else name

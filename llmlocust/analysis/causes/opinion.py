@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmlocust.metrics.metric import METRICS
-from llmlocust.metrics.telemetry import PER_SECOND, SHARE, VOCABULARY
+from llmlocust.metrics.telemetry import VOCABULARY
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, capitalised, message, term
 
@@ -54,18 +53,9 @@ def name(metric: str) -> Message:
 
 def shown(metric: str, value: float) -> str:
     """Return a value with the unit of its metric."""
-    if math.isnan(value):
-        return words.UNKNOWN
-    unit = VOCABULARY[metric].unit if metric in VOCABULARY else "s"
-    if metric == "errors" or unit == SHARE:
+    if metric == "errors":
         return words.share(value)
-    if unit == "s":
-        return words.duration(value)
-    if unit == PER_SECOND:
-        return f"{words.digits(value)}/s"
-    if unit == "cores":
-        return message("{share} of a core", share=words.share(value))
-    return f"{words.digits(value)} {unit}" if unit in ("W", "MHz", "°C") else words.digits(value)
+    return words.amount(value, VOCABULARY[metric].unit if metric in VOCABULARY else "s")
 
 
 def goes(metric: str, before: float, after: float, low: str, high: str) -> Message:

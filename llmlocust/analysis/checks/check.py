@@ -50,6 +50,8 @@ NAMES: dict[str, Message] = {
     "tokens_together": message("tokens together"),
     "usage": message("usage"),
     "prefix_cache": message("prefix cache"),
+    "server_counts": message("server's counts"),
+    "server_times": message("server's times"),
     "request_consistency": message("request consistency"),
     "request_rows": message("request rows"),
     "lost_requests": message("lost requests"),
@@ -178,6 +180,8 @@ it is not known whether prompts were repeated."""
 succeeded again."""
     outages_left_out: Collection[int] = ()
     """The levels that the verdict leaves out because of an outage that the load did not cause."""
+    telemetry_events: Collection[int] = ()
+    """The levels during which a source of telemetry restarted or did not answer."""
     unreported_workers: int = 0
     """Number of workers that never reported."""
     tokens_per_chunk: Mapping[int, float] = field(default_factory=dict)

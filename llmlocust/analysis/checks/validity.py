@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from llmlocust.analysis.checks import answers, cycles, generator, run, steadiness
+from llmlocust.analysis.checks import answers, cycles, generator, run, server, steadiness
 from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
@@ -57,7 +57,9 @@ def checks(
         generator.clock(facts),
         cycles.littles_law(levels, facts),
         cycles.think_time(levels, facts),
+        server.server_counts(levels, facts),
     ]
+    results.append(server.server_times(levels, facts, [check for check in results if check is not None]))
     results = list(dict.fromkeys(results))  # without requests, the checks of both percentiles are equal
     own = _with_process_checks([check for check in results if check is not None], facts.process_checks)
     return sorted(own, key=lambda check: check.ok)

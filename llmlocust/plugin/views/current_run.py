@@ -32,6 +32,12 @@ class CurrentRun(Companion):
         if self._environment.web_ui is None:  # no page shows charts of the run
             run.ledger.spans = None
 
+    def tick(self, moment: float) -> None:
+        # without a page, nothing shows charts, and the run needs no history
+        live = self.live() if self._environment.web_ui is not None else None
+        if live is not None:
+            live.sample()
+
     def live(self) -> Live | None:
         """Return the live view of the newest run; None before the first run."""
         run = self._run

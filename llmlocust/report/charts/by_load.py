@@ -48,8 +48,8 @@ from llmlocust.report.sections.four_numbers import NUMBERS, STATUS
 from llmlocust.text import figures as words
 from llmlocust.text.message import message, term
 
-_NUMBER_COLOURS = {"slo_limit": GREEN, "knee": SKY, "saturation": ORANGE, "collapse": RED}
-_NUMBER_MARKERS = {"slo_limit": "o", "knee": "D", "saturation": "s", "collapse": "X"}
+NUMBER_COLOURS = {"slo_limit": GREEN, "knee": SKY, "saturation": ORANGE, "collapse": RED}
+NUMBER_MARKERS = {"slo_limit": "o", "knee": "D", "saturation": "s", "collapse": "X"}
 _KEEP_LOADS = 12
 
 
@@ -160,7 +160,7 @@ def _tiers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures]) -> None:
 
 
 def _interval(axes: Axes, finding: Finding, top: float, row: int, name: str) -> None:
-    colour = _NUMBER_COLOURS[name]
+    colour = NUMBER_COLOURS[name]
     left = axes.get_xlim()[0] or 0.01
     low, high = finding.low if finding.low is not None else left, finding.high if finding.high is not None else top
     axes.plot([max(low, left), high], [row, row], color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
@@ -168,7 +168,7 @@ def _interval(axes: Axes, finding: Finding, top: float, row: int, name: str) -> 
         if known is not None:
             axes.plot([end], [row], "|", color=colour, markersize=7)
     if finding.load is not None:
-        axes.plot([finding.load], [row], _NUMBER_MARKERS[name], color=colour, markersize=6)
+        axes.plot([finding.load], [row], NUMBER_MARKERS[name], color=colour, markersize=6)
 
 
 def _zones(axes: Axes, verdict: Verdict) -> None:
@@ -186,7 +186,7 @@ def _zones(axes: Axes, verdict: Verdict) -> None:
 def _drop_lines(axes: Axes, verdict: Verdict) -> None:
     for name, finding in verdict.numbers().items():
         if finding.reached and finding.load is not None:
-            colour = _NUMBER_COLOURS[name]
+            colour = NUMBER_COLOURS[name]
             axes.axvline(finding.load, color=colour, linewidth=1.0, linestyle=(0, (3, 3)), zorder=0.9)
 
 

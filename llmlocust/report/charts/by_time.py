@@ -64,9 +64,9 @@ def over_time(
         frame = frames[narrow]
         panels = figure.subplots(len(panels_of_run), 1, sharex=True, squeeze=False)[:, 0]
         for number, (axes, (title, lines)) in enumerate(zip(panels, panels_of_run, strict=True)):
-            _level_bands(axes, levels, start, doubted)
+            level_bands(axes, levels, start, doubted)
             if number == 0:
-                _level_names(axes, levels, start, 7 if narrow else 16)
+                level_names(axes, levels, start, 7 if narrow else 16)
             for column, colour in lines:
                 style = {"drawstyle": "steps-post"} if column == "users" else {}
                 label = spoken(_COLUMN_WORDS[column])
@@ -128,7 +128,7 @@ def _clock(value: float, size: int) -> str:
     return f"{int(value) // size}:{int(value) % size * 60 // size:02d}"
 
 
-def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubted: Collection[int]) -> None:
+def level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubted: Collection[int]) -> None:
     """Draw levels as bands: the measurement window darker than the warm-up, and hatched if the level is not valid."""
     bands: list[tuple[float, float, float, float]] = []
     hatched: list[tuple[float, float, float, float]] = []
@@ -149,7 +149,7 @@ def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubt
         axes.plot(*zip(*lines, strict=True), color=GRID, linewidth=0.8, zorder=0.5, transform=across)
 
 
-def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, max_names: int) -> None:
+def level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, max_names: int) -> None:
     """Write the loads above the bands, as many as fit, and the phases of the plan above them."""
     _phase_names(axes, levels, start, max_names)
     known = [level for level in levels if math.isfinite(level.began) and math.isfinite(level.ended)]
@@ -234,9 +234,9 @@ def heat(
         axes.set_xlim(0.0, span)
         good = rows[~failed]
         highest = _cells(axes, good["sent"] - start, good[metric] / 1000.0, good["weight"], columns)
-        _level_bands(lost, levels, start, doubted)
-        _level_bands(axes, levels, start, doubted)
-        _level_names(lost, levels, start, 7 if narrow else 16)
+        level_bands(lost, levels, start, doubted)
+        level_bands(axes, levels, start, doubted)
+        level_names(lost, levels, start, 7 if narrow else 16)
         log_seconds(axes.yaxis)
         axes.grid(visible=False, axis="x")
         _shade_legend(axes, highest)

@@ -12,7 +12,9 @@ from llmlocust.report.languages.catalogue import LANGUAGES, Catalogue, messages_
 from llmlocust.text.message import Message
 
 ENGLISH = "en"
-_NUMBER_AND_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|×|users?|streams?|requests/s|tokens/s)(?:\W|$))")
+_NUMBER_AND_UNIT = re.compile(
+    r"(?<=\d) (?=(?:%|ms|s|µs|×|users?|streams?|requests/s|tokens/s|[KMGT]iB|W|MHz|cores?)(?:\W|$))"
+)
 _language: ContextVar[Catalogue | None] = ContextVar("language", default=None)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llmlocust.analysis.quality import KINDS
 from llmlocust.assessment.assessment import Assessment
+from llmlocust.metrics import telemetry
 from llmlocust.metrics.levels import EXACT, EXACT_SHARE, LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
@@ -129,7 +130,7 @@ def _telemetry(assessment: Assessment) -> list[Column]:
             assessment,
             limit.name,
             term("telemetry"),
-            [_telemetry_value(limit, limit.measured(level)) for level in assessment.levels],
+            [_telemetry_value(limit, level) for level in assessment.levels],
             limit.metric,
             limit.statistic,
         )
@@ -137,8 +138,13 @@ def _telemetry(assessment: Assessment) -> list[Column]:
     ]
 
 
-def _telemetry_value(limit: Threshold, value: float) -> str:
-    return words.share(value) if limit.unit == "%" else words.digits(value)
+def _telemetry_value(limit: Threshold, level: LevelFigures) -> str:
+    """Return the judged value; of a histogram's percentile, the bounds of its bucket, if it has both."""
+    value, summary = limit.measured(level), level.reported(limit.metric)
+    bounds = {"p50": summary.p50_bounds, "p95": summary.p95_bounds}.get(limit.statistic) if summary else None
+    if bounds is not None and math.isfinite(value) and math.isfinite(bounds[1]):
+        return words.span(*bounds)
+    return words.share(value) if limit.unit == "%" else telemetry.in_words(limit.metric, value)
 
 
 def _goodput(assessment: Assessment, level: LevelFigures) -> float:

@@ -61,6 +61,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not math.isnan(value)
 
 
+def _sentence(value: Any) -> str:
+    """Return a sentence as it was read: a message keeps its template, so that a page can translate it."""
+    return value if isinstance(value, str) else ""
+
+
 def sources_of(info: Mapping[str, Any]) -> list[TelemetrySource]:
     """Return the sources of a run."""
     rows = map(mapping, listed(mapping(info.get("telemetry")).get("sources")))
@@ -70,7 +75,7 @@ def sources_of(info: Mapping[str, Any]) -> list[TelemetrySource]:
             url=str(row.get("url") or ""),
             engine=str(row["engine"]) if row.get("engine") else None,
             state=row["state"] if row.get("state") in get_args(State) else "failed",
-            says=str(row.get("says") or ""),
+            says=_sentence(row.get("says")),
             settings={str(name): str(value) for name, value in mapping(row.get("settings")).items()},
             exposes=tuple(str(key) for key in listed(row.get("exposes")) if key in VOCABULARY),
         )
@@ -87,7 +92,7 @@ def events_of(info: Mapping[str, Any]) -> list[TelemetryEvent]:
             kind=row["kind"],
             source=str(row.get("source") or ""),
             seconds=number(row.get("seconds")) or 0.0,
-            says=str(row.get("says") or ""),
+            says=_sentence(row.get("says")),
         )
         for row in rows
         if row.get("kind") in ("restart", "silent")

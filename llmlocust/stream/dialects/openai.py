@@ -33,11 +33,11 @@ from llmlocust.stream.tolerant import valid_count
 from llmlocust.stream.words import first_message, has_value, reason
 
 
-class _Details(msgspec.Struct):
+class _Details(msgspec.Struct, gc=False):
     reasoning_tokens: Any = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: Any = None
     completion_tokens: Any = None
     completion_tokens_details: _Details | None = None
@@ -45,7 +45,7 @@ class _Usage(msgspec.Struct):
     """SGLang's field. Older versions always report 0."""
 
 
-class _Piece(msgspec.Struct):
+class _Piece(msgspec.Struct, gc=False):
     content: Any = None
     """Text, or a list of parts (Mistral's API)."""
     reasoning_content: Any = None
@@ -62,7 +62,7 @@ class _Piece(msgspec.Struct):
     images: Any = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: Any = None
     delta: _Piece | None = None
     message: _Piece | None = None
@@ -71,7 +71,7 @@ class _Choice(msgspec.Struct):
     usage: _Usage | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     """A chunk of a stream, a whole document, or an error."""
 
     choices: list[_Choice] | None = None
@@ -117,13 +117,15 @@ class OpenAI(Dialect):
             words = first_message(chunk.error, chunk.message, chunk.detail)
             deltas.append(Delta(ERROR, end, words or "an error event without a message"))
             return
-        usage = _usage(chunk.usage)
-        choices = (chunk.choices or ())[:MAX_CHOICES]
+        usage = None if chunk.usage is None else _usage(chunk.usage)
+        choices = chunk.choices or ()
         if len(choices) == 1 and not choices[0].index:
-            usage = usage or _usage(choices[0].usage)
-            _add_choice(deltas, chunk, choices[0], end, usage)
+            choice = choices[0]
+            if usage is None and choice.usage is not None:
+                usage = _usage(choice.usage)
+            _add_choice(deltas, chunk, choice, end, usage)
         else:
-            for choice in choices:
+            for choice in choices[:MAX_CHOICES]:
                 _add_one_of_choices(deltas, chunk, choice, end, usage)
         if usage is not None:
             deltas.append(Delta(USAGE, end, "", usage))

@@ -60,6 +60,7 @@ function newest(column) {
 
 function show(state) {
   text(byId("state"), summary(state));
+  showReported(state.run);
   const problems = [...(state.refused ? [`Not started: ${state.refused}`] : []), ...(state.run ? state.run.problems : [])];
   replace(byId("problems"), problems.map((words) => element("li", words)));
   byId("problems").hidden = !problems.length;
@@ -82,6 +83,23 @@ function summary(state) {
   if (cpu != null) parts.push(`client CPU ${share(cpu)}`);
   if (lag) parts.push(`read lag ${milliseconds(lag)}`);
   return parts.join(" · ");
+}
+
+// the metrics that the server reports, with their texts
+const REPORTED = {
+  "running": (value) => `${digits(value)} running`,
+  "waiting": (value) => `${digits(value)} waiting`,
+  "kv.usage": (value) => `KV cache ${share(value)}`,
+  "gpu.utilisation": (value) => `GPU ${share(value)}`,
+  "cpu": (value) => `CPU ${share(value)}`,
+  "process.cpu": (value) => `busiest process ${share(value)} of a core`,
+};
+
+function showReported(run) {
+  const now = run && !run.ended ? run.telemetry : {};
+  const parts = Object.entries(REPORTED).filter(([key]) => now[key] != null).map(([key, says]) => says(now[key]));
+  byId("reported").hidden = !parts.length;
+  text(byId("reported"), parts.length ? `Server: ${parts.join(" · ")}` : "");
 }
 
 function atLevel(run) {
@@ -340,6 +358,21 @@ const CHARTS = [
     ],
   },
 ];
+const ON_SERVER = {
+  id: "on-server", says: digits, reported: true, lines: [
+    { label: "running", column: "running", colour: "s1" },
+    { label: "waiting", column: "waiting", colour: "s2", dash: [6, 4] },
+  ],
+};
+const IN_USE = {
+  id: "in-use", says: share, reported: true, lines: [
+    { label: "KV cache", column: "kv.usage", colour: "s3" },
+    { label: "GPU", column: "gpu.utilisation", colour: "s4", dash: [2, 3] },
+    { label: "CPU", column: "cpu", colour: "s1", dash: [10, 4] },
+    { label: "busiest process", column: "process.cpu", colour: "s2", dash: [6, 4] },
+  ],
+};
+CHARTS.push(ON_SERVER, IN_USE);
 const NUMBERS = { slo_limit: ["SLO limit", "s3"], knee: ["knee", "s6"], saturation: ["saturation", "s2"], collapse: ["collapse", "s4"] };
 
 function marks(id) {
@@ -475,7 +508,8 @@ function chart(settings) {
     series: [
       { label: "at", value: (_, moment) => (moment == null ? DASH : elapsed(moment)) },
       ...settings.lines.map((line) => ({
-        label: line.label, stroke: () => colour(line.colour), width: line.width || 1.6, spanGaps: true, points: { show: false },
+        label: line.label, stroke: () => colour(line.colour), width: line.width || 1.6, points: { show: false },
+        dash: line.dash, spanGaps: !settings.reported, // a time without an answer of the server stays empty
         value: (_, value) => settings.says(value),
       })),
     ],
@@ -501,6 +535,7 @@ function draw() {
   const column = (name) => points.map((point) => point[columns.indexOf(name)]);
   const moments = column("moment");
   for (const settings of CHARTS) {
+    if (settings.reported && !isReported(settings, column)) continue;
     if (!plots.has(settings.id)) plots.set(settings.id, chart(settings));
     const plot = plots.get(settings.id);
     const drawn = settings.lines.map((line) => column(line.column));
@@ -511,6 +546,14 @@ function draw() {
     const title = byId(settings.id).parentElement.querySelector("h2").textContent;
     byId(settings.id).setAttribute("aria-label", `${title}: ${values.join(", ")}`);
   }
+  fit(); // values may have made a legend higher
+}
+
+// a chart of telemetry appears with its first value
+function isReported(settings, column) {
+  const figure = byId(settings.id).parentElement;
+  figure.hidden = !settings.lines.some((line) => column(line.column).some((value) => value != null));
+  return !figure.hidden;
 }
 
 function fit() {
