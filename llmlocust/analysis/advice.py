@@ -8,31 +8,35 @@ from dataclasses import dataclass
 
 from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, Status, Step, steps_of
 from llmlocust.analysis.breakpoints.verdict import Verdict
+from llmlocust.analysis.causes.cause import Causes
+from llmlocust.analysis.causes.context import Context
+from llmlocust.analysis.causes.find import causes_of
+from llmlocust.analysis.causes.remedies import reason, remedy
 from llmlocust.analysis.checks.check import BOUNDED, Check
 from llmlocust.analysis.phases.phases import climbs, of_the_ramp
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures
 from llmlocust.metrics.vocabulary import ERROR_KINDS
 from llmlocust.text import figures as words
-from llmlocust.text.message import Message, message, term
+from llmlocust.text.message import message, term
 
 WIDE = 1.2
 """Factor. If a limit lies between two levels further apart than this, another run is worthwhile."""
-STEADY = 1.3
-"""Factor. If ITL grows by less, the server's steps are not slower: only its number of concurrent requests is limited."""
-SLOWER = 2.0
-"""Factor. If ITL grows by more, the steps themselves are slow."""
 LOST = 0.2
 """Share of the best goodput. If more is lost, rejecting requests is worthwhile."""
 MAX_ADVICE = 6
 """Number of pieces of advice."""
+_ORDER = ("slo_limit", "collapse", "saturation", "knee")
+"""The numbers in the order in which their causes are advised on."""
+_EXPLAINS_ERRORS = ("rate_limit", "proxy", "outage", "front_end")
+"""Causes whose advice replaces that on the kind of error."""
 
 
 @dataclass(frozen=True)
 class Advice:
     """One thing to try next."""
 
-    do: Message
-    because: Message
+    do: str
+    because: str
     """A sentence with the figure of this run that the advice is based on."""
 
 
@@ -43,19 +47,28 @@ def advise(
     goodput: Mapping[int, float],
     *,
     counted: bool = False,
+    causes: Causes | None = None,
+    context: Context | None = None,
 ) -> list[Advice]:
     """Return what to try next, the most important first.
 
-    `goodput` is requests per second, by level. `counted`: the run had a fixed number of requests.
+    `goodput` is requests per second, by level. `counted`: the run had a fixed number of requests. `causes` are those of the
+    verdict, which are otherwise found from the levels and `context`.
     """
     levels = [level for level in levels if level.level not in verdict.outages]
     ramp = of_the_ramp(levels)
     steps = steps_of(ramp)
+    context = context or Context(checks=checks)
+    if causes is None:
+        causes = causes_of(verdict, ramp, context)
+    repairs = list(_validity(checks))
+    against = [] if verdict.windows else list(_against_causes(ramp, causes, context, repaired=bool(repairs)))
+    explained = bool(against) and any(cause.key in _EXPLAINS_ERRORS for cause in causes.numbers.values())
     advice = [
-        *_validity(checks),
+        *repairs,
         *(_range(steps, verdict) if climbs(levels) else ()),
-        *_errors(steps_of(levels), verdict),
-        *_queue(steps, verdict),
+        *(() if explained else _errors(steps_of(levels), verdict)),
+        *against,
         *_admission(ramp, verdict, goodput),
         *_longer(levels, verdict, checks, counted=counted),
         *_own_thresholds(steps, verdict),
@@ -170,35 +183,17 @@ def _errors(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
         return
 
 
-def _queue(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
-    """Advice on a queue: the batch has too few slots, or it is too slow."""
-    saturation = verdict.saturation
-    if not saturation.reached or len(steps) < 2:
-        return
-    first, last = steps[0], steps[-1]
-    start = next((step for step in reversed(steps) if saturation.level_ok and step.load <= saturation.level_ok), first)
-    at_start, at_end = (step.figure("itl", "p50") for step in (start, last))
-    alone = first.figure("itl", "p50")
-    waits = [step.figure("ttft", "p50") for step in (start, last)]
-    if start is not last and 0.0 < at_end <= STEADY * at_start and all(map(math.isfinite, waits)):
-        because = message(
-            "From {low} to {high} the median ITL hardly changes ({itl}), while the median TTFT goes {ttft}.",
-            low=words.load(start.load),
-            high=words.with_unit(last.load, verdict.unit),
-            itl=words.change(at_start, at_end),
-            ttft=words.change(*waits),
-        )
-        do = message("Let the server run more requests at once (vLLM: --max-num-seqs), or add a replica.")
-        yield Advice(do, because)
-    if alone > 0.0 and at_start > SLOWER * alone:
-        because = message(
-            "The median ITL goes {itl} from {low} to {high}, before any queue.",
-            itl=words.change(alone, at_start),
-            low=words.load(first.load),
-            high=words.with_unit(start.load, verdict.unit),
-        )
-        do = message("Make each step faster (quantisation, a faster or second GPU): the batch itself is slow.")
-        yield Advice(do, because)
+def _against_causes(
+    levels: Sequence[LevelFigures], causes: Causes, context: Context, *, repaired: bool
+) -> Iterator[Advice]:
+    """Advice against the causes of the four numbers, the SLO limit's first. Each cause has one advice. `repaired`: there
+    already is advice on the load generator.
+    """
+    by_key = {causes[name].key: causes[name] for name in reversed(_ORDER) if name in causes.numbers}
+    keys = [causes[name].key for name in _ORDER if name in causes.numbers]
+    for key in dict.fromkeys(keys):
+        if key is not None and by_key[key].evidence and not (key == "client" and repaired):
+            yield Advice(remedy(by_key[key], context, levels), reason(by_key[key]))
 
 
 def _admission(levels: Sequence[LevelFigures], verdict: Verdict, goodput: Mapping[int, float]) -> Iterator[Advice]:

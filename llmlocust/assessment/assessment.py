@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from llmlocust.analysis.advice import Advice, advise
 from llmlocust.analysis.breakpoints.steps import Finding, Status
 from llmlocust.analysis.breakpoints.verdict import Verdict, find
+from llmlocust.analysis.causes.cause import Causes
+from llmlocust.analysis.causes.context import Context
+from llmlocust.analysis.causes.find import causes_of
 from llmlocust.analysis.checks.answers import empty_levels
 from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.analysis.checks.validity import checks, valid_numbers
@@ -15,7 +18,7 @@ from llmlocust.analysis.gates import Outcome, judge
 from llmlocust.analysis.phases.phases import AFTER, climbs, of_the_ramp
 from llmlocust.analysis.phases.replay_windows import FEW_ERRORS, checks_of, of_windows
 from llmlocust.analysis.quality import changes
-from llmlocust.assessment.facts import facts_of
+from llmlocust.assessment.facts import context_of, facts_of
 from llmlocust.assessment.phases import Phases, phases_in
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures
 from llmlocust.metrics.thresholds import FAILS, NOT_KNOWN, PASSES, Threshold, parse_gates, tier
@@ -44,6 +47,10 @@ class Assessment:
     """The outcome of the run's own gates; None if it had none."""
     unknown: Sequence[str]
     """Sentences on figures that the files do not contain."""
+    context: Context
+    """The facts that the causes used."""
+    causes: Causes
+    """The causes of the four numbers and of the cliffs."""
 
     @property
     def unit(self) -> str:
@@ -88,7 +95,15 @@ class Assessment:
 
     @property
     def advice(self) -> list[Advice]:
-        return advise(self.levels, self.verdict, self.checks, self.goodput, counted=self.facts.requests is not None)
+        return advise(
+            self.levels,
+            self.verdict,
+            self.checks,
+            self.goodput,
+            counted=self.facts.requests is not None,
+            causes=self.causes,
+            context=self.context,
+        )
 
     @property
     def quality(self) -> list[str]:
@@ -148,6 +163,7 @@ def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
     facts = facts_of(run, verdict, outages)
     results = checks(run.levels, facts, verdict.thresholds)
     results = checks_of(results) if replayed else results
+    context = context_of(run, facts, results)
     return Assessment(
         run=run,
         thresholds=tuple(thresholds),
@@ -158,6 +174,8 @@ def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
         phases=phases_in(run, verdict.thresholds, goodput, derived=verdict.derived),
         gates=_gates(run, results),
         unknown=[*run.unknown, *_in_one_piece(run)],
+        context=context,
+        causes=causes_of(verdict, of_the_ramp(run.levels), context),
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from llmlocust.analysis.breakpoints.verdict import Verdict
+from llmlocust.analysis.causes.context import Context, FailureAges
 from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.analysis.phases.phases import of_the_ramp
 from llmlocust.load.prompts import load as load_prompts
+from llmlocust.metrics import vocabulary
 from llmlocust.runfiles.reading.level_series import courses, lost_workers, stood_still, tokens_a_chunk
 from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunData
 from llmlocust.runfiles.reading.run_json import (
@@ -80,6 +82,37 @@ def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, 
         whole_requests=run.source == LOCUST,
         process_checks=[check for row in listed(info.get("checks")) if (check := _process_check(row)) is not None],
     )
+
+
+def context_of(run: RunData, facts: Facts, checks: Sequence[Check]) -> Context:
+    """Gather the facts that the causes need."""
+    return Context(
+        facts=facts,
+        checks=checks,
+        sources=run.sources,
+        events=run.events,
+        ages=_failure_ages(run),
+        unreachable=run.unreachable_from(),
+        server=str(mapping(run.info.get("preflight")).get("owned_by") or ""),
+    )
+
+
+_OWN_END = (vocabulary.OK, *vocabulary.NOT_THE_SERVERS, "http_429", "connect")
+"""Outcomes of requests that no other party ended after a time; the load generator's own time-outs are excluded, too."""
+
+
+def _failure_ages(run: RunData) -> dict[int, FailureAges]:
+    """Return the ages of failed requests by level: those that the server or a proxy ended."""
+    if run.requests is None or "level" not in run.requests:
+        return {}
+    rows = run.requests
+    ended = ~rows["outcome"].isin(_OWN_END) & ~rows["outcome"].astype(str).str.startswith("timeout_")
+    seconds = rows.loc[ended & rows["level"].notna(), ["level", "duration"]].dropna()
+    ages = {}
+    for level, durations in seconds.groupby("level")["duration"]:
+        low, median, high = (float(durations.quantile(q)) / 1000.0 for q in (0.05, 0.5, 0.95))
+        ages[int(level)] = FailureAges(len(durations), low, median, high)
+    return ages
 
 
 def _repeated(options: Mapping[str, Any]) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmlocust.analysis.breakpoints.steps import Finding
+from llmlocust.analysis.causes.cause import Cause
 from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.quality import KINDS
@@ -60,10 +61,20 @@ def data(assessment: Assessment) -> dict[str, Any]:
 
 def verdict_data(assessment: Assessment) -> dict[str, Any]:
     """The four numbers and the headline, as `data` has them."""
-    verdict: dict[str, Any] = {name: _finding(finding) for name, finding in assessment.verdict.numbers().items()}
+    causes = assessment.causes
+    verdict: dict[str, Any] = {
+        name: _finding(finding) | {"cause": _cause(causes[name])}
+        for name, finding in assessment.verdict.numbers().items()
+    }
     verdict["cliffs"] = [
-        {"between": [plain(load) for load in cliff.between], "kind": cliff.kind, "what": cliff.what, "why": cliff.why}
-        for cliff in assessment.verdict.cliffs
+        {
+            "between": [plain(load) for load in cliff.between],
+            "kind": cliff.kind,
+            "what": cliff.what,
+            "why": cliff.why,
+            "cause": _cause(cause),
+        }
+        for cliff, cause in zip(assessment.verdict.cliffs, causes.cliffs, strict=True)
     ]
     verdict["thresholds"] = [str(threshold) for threshold in assessment.verdict.thresholds]
     verdict["derived"] = assessment.verdict.derived
@@ -121,6 +132,18 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "level_ok": plain(finding.level_ok),
         "level_bad": plain(finding.level_bad),
         "why": finding.why,
+    }
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    return {
+        "key": cause.key,
+        "degree": cause.degree,
+        "says": cause.says,
+        "evidence": [
+            {"source": evidence.source, "metric": evidence.metric, "says": evidence.says} for evidence in cause.evidence
+        ],
+        "excluded": [{"key": excluded.key, "says": excluded.says} for excluded in cause.excluded],
     }
 
 

@@ -12,7 +12,16 @@ from llmlocust.report.charts import captions
 from llmlocust.report.charts import telemetry as telemetry_chart
 from llmlocust.report.charts.by_load import Scene
 from llmlocust.report.languages.page_language import page_in
-from llmlocust.report.sections import four_numbers, headline, level_table, one_level, phases, telemetry, validity
+from llmlocust.report.sections import (
+    causes,
+    four_numbers,
+    headline,
+    level_table,
+    one_level,
+    phases,
+    telemetry,
+    validity,
+)
 from llmlocust.report.sections.conversations import HEADS, turns, turns_at
 from llmlocust.report.sections.glossary import GLOSSARY
 from llmlocust.report.sections.journeys import KINDS, STEPS, Scenes, journeys
@@ -70,6 +79,7 @@ def _numbers(assessment: Assessment) -> dict[str, Any]:
         "cards": one_level.cards(level) if level else four_numbers.cards(verdict, assessment.unit),
         "percentiles": one_level.percentiles(level) if level else None,
         "collapse": words.sentence(verdict.collapse.why),
+        "causes": causes.causes(assessment),
         "cliffs": [
             {
                 "where": message(

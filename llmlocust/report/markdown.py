@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.levels import LevelFigures
-from llmlocust.report.sections import one_level, phases, telemetry
+from llmlocust.report.sections import causes, one_level, phases, telemetry
 from llmlocust.report.sections.conversations import HEADS, turns, turns_at
 from llmlocust.report.sections.four_numbers import NUMBERS, place
 from llmlocust.report.sections.headline import headline, title
@@ -38,6 +38,7 @@ def markdown(assessment: Assessment) -> str:
             lines.append(
                 f"- {low} → {high} {words.unit_of(assessment.unit)}: {media.markdown(cliff.what)}. {media.markdown(words.sentence(cliff.why))}"
             )
+    lines += _causes(assessment)
     if advice := assessment.advice:
         lines += ["", "## Next steps", ""]
         lines += [f"- {media.markdown(step.do)} {media.markdown(step.because)}" for step in advice]
@@ -77,6 +78,22 @@ def _phases(assessment: Assessment) -> list[str]:
     rows = [[row["name"], row["load"], row["time"], *row["cells"], row["limits"]] for row in table["rows"]]
     sentences = [f"- {media.markdown(sentence)}" for sentence in assessment.phases.says]
     return ["## Phases", "", *in_table(heads, rows), "", *sentences, *([""] if sentences else [])]
+
+
+def _causes(assessment: Assessment) -> list[str]:
+    """Return the causes of the numbers and cliffs, with the evidence."""
+    shown = causes.causes(assessment)
+    if not shown:
+        return []
+    lines = ["", "## Limiting factors", ""]
+    for cause in shown:
+        name = f": {media.markdown(cause.name)}" if cause.name else ""
+        lines.append(f"- **{media.markdown(cause.where)}{name}** ({cause.degree}). {media.markdown(cause.says)}")
+        lines += [f"  - {media.markdown(evidence.says)}" for evidence in cause.evidence]
+        if cause.excluded:
+            names = words.series([str(name) for name, _ in cause.excluded])
+            lines.append(f"  - Excluded by the data: {media.markdown(names)}.")
+    return lines
 
 
 def _turns(assessment: Assessment) -> list[str]:

@@ -35,6 +35,8 @@ PREFIX_llm_run.json describes the run:
     readers                              {"native": 4214}: the same by the reader of their answers, "native" or "loop"
     processes                            number of processes that generated the load
     counts                               {"sent", "ended", "preflight"}: requests of the whole run, inside and outside levels
+    preflight                            {"model", "ttft_ms", "finish", "models_listed", "owned_by" (the owner of the first
+                                         listed model, by which servers name themselves), "path", "requests"}
     rows                                 {"seen", "kept"}: kept < seen if rows of the requests file are sampled
     telemetry                            {"sources": [{"name", "url", "engine", "state", "says", "settings", "exposes"}],
                                          "events": [{"time", "kind", "source", "seconds", "says"}], "cpu_seconds" (of the

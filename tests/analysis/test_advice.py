@@ -44,13 +44,13 @@ def test_higher_loads_are_advised_if_every_level_passed_and_lower_ones_if_every_
 def test_a_queue_before_steady_steps_advises_more_places_and_slow_steps_advise_faster_ones():
     levels = closed_queue((8, 16, 32, 64, 96), 32, slope=0.0)
     steady_advice = reasons(with_itl(levels, *[0.02] * 5), "ttft.p95 < 500ms")
-    assert any(advised.startswith("Let the server run more requests at once") for advised in steady_advice)
+    # without telemetry it is not known whether the cache has room
+    assert any(advised.startswith("Check whether the KV cache") for advised in steady_advice)
     assert not any(advised.startswith("Make each step faster") for advised in steady_advice)
     slow_advice = reasons(with_itl(levels, 0.02, 0.04, 0.08, 0.16, 0.24), "ttft.p95 < 500ms")
-    assert not any(advised.startswith("Let the server run more requests at once") for advised in slow_advice)
-    assert slow_advice["Make each step faster (quantisation, a faster or second GPU): the batch itself is slow."] == (
-        "The median ITL goes 20 → 80 ms from 8 to 32 users, before any queue."
-    )
+    assert not any("requests at once" in advised for advised in slow_advice)
+    reason = slow_advice["Make each step faster (quantisation, a faster or second GPU): the batch itself is slow."]
+    assert reason == "Time per output token: 20 ms at 8, 160 ms at 64 users."
 
 
 def test_an_unknown_itl_gives_no_advice_about_the_batch():

@@ -54,7 +54,8 @@ def page(report):
 # -- JSON
 
 
-FINDING = {"status", "reached", "load", "low", "high", "level_ok", "level_bad", "why"}
+FINDING = {"status", "reached", "load", "low", "high", "level_ok", "level_bad", "why", "cause"}
+CAUSE = {"key", "degree", "says", "evidence", "excluded"}
 
 
 def test_json_has_the_promised_shape(report):
@@ -68,7 +69,11 @@ def test_json_has_the_promised_shape(report):
     verdict = document["verdict"]
     for name in ("slo_limit", "knee", "saturation", "collapse"):
         assert set(verdict[name]) == FINDING
-    assert all(set(cliff) == {"between", "kind", "what", "why"} for cliff in verdict["cliffs"])
+        cause = verdict[name]["cause"]
+        assert set(cause) == CAUSE
+        assert all(set(evidence) == {"source", "metric", "says"} for evidence in cause["evidence"])
+        assert all(set(excluded) == {"key", "says"} for excluded in cause["excluded"])
+    assert all(set(cliff) == {"between", "kind", "what", "why", "cause"} for cliff in verdict["cliffs"])
     assert set(document["validity"]) == {"ok", "valid_numbers", "checks"}
     for check in document["validity"]["checks"]:
         assert {"name", "ok", "value", "limit", "says"} <= set(check)

@@ -102,6 +102,7 @@ def _check(environment: Environment, user: type[LLMUser]) -> dict[str, Any]:
         "ttft_ms": round((record.ttft or record.e2e or 0.0) * 1000, 3),
         "finish": record.finish,
         "models_listed": len(listed),
+        **({"owned_by": probe.owner} if probe.owner else {}),
         "path": attempt.target.partition("?")[0],
         "requests": probe.requests,
     }

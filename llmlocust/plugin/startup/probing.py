@@ -111,6 +111,8 @@ class Probe:
         # a list of models or a description may take as long as a first token
         self._get_timeouts = replace(timeouts, total=min(timeouts.first_token, timeouts.total))
         self.requests = 0
+        self.owner = ""
+        """The owner of the first model that the server lists."""
         self._location = ""
         self._is_page = False
         self._attempts: dict[tuple[str, str], Attempt] = {}
@@ -263,6 +265,7 @@ class Probe:
             timeline = self._fetched(target)
             names = models.listed(bytes(timeline.body)) if timeline.status < 300 else None
             if names is not None:
+                self.owner = models.owner(bytes(timeline.body))
                 return names, ""
             problem = problem or timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
         return [], self.headers.without_values(problem, self.endpoint.secrets)
