@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pages import english_in
 
 from llmlocust.assessment.assessment import assess
 from llmlocust.metrics.levels import LevelFigures, Summary
 from llmlocust.metrics.telemetry import TelemetrySource, TelemetrySummary
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.as_json import as_json
-from llmlocust.report.html import html
+from llmlocust.report.html import html, html_in
 from llmlocust.report.markdown import markdown
 from llmlocust.runfiles.reading.run_data import RunData
 
@@ -86,3 +87,9 @@ def test_a_run_by_the_owner_of_its_models_gets_the_option_of_that_server(assessm
 def test_a_run_without_a_ramp_has_no_limiting_factors(assessment):
     alone = RunData(Path("x"), "llmlocust", assessment.levels[:1])
     assert "Limiting factors" not in markdown(assess(alone))
+
+
+def test_no_text_about_causes_stays_english(assessment):
+    page, missing = html_in(assessment, "zh")
+    assert missing == []
+    assert english_in(page, ("x", "server:8000", "max-num-seqs")) == set()
