@@ -20,13 +20,14 @@ MAY_IMPORT = {
     "load": {"metrics", "stream", "text"},
     "analysis": {"metrics", "stream", "text"},
     "observe": {"metrics", "text"},
+    "faults": {"metrics", "text"},
     "runfiles": PURE,
     "assessment": READ,
     "report": {*READ, "assessment"},
     "simulator": PURE,
     "plugin": {*READ, "cli", "observe", "wire"},  # it starts the command that judges a run's files in another process
     "calibration": {*READ, "report", "simulator"},  # it starts the simulator as another process
-    "cli": {*READ, "assessment", "report", "simulator", "plugin", "calibration", "observe"},
+    "cli": {*READ, "assessment", "report", "simulator", "plugin", "calibration", "observe", "faults"},
     "__main__": {"cli"},
 }
 LOCUST = {"locust", "gevent", "geventhttpclient"}
@@ -35,6 +36,7 @@ MAY_NOT_IMPORT = {
     "": LOCUST | CHARTS,
     **dict.fromkeys(("stream", "text", "wire", "metrics", "load"), LOCUST | CHARTS | {"numpy", "scipy"}),
     "observe": LOCUST | CHARTS | {"numpy", "scipy"},
+    "faults": LOCUST | CHARTS | {"numpy", "scipy"},
     "analysis": LOCUST | CHARTS - {"pandas"},
     "runfiles": LOCUST | CHARTS - {"pandas"},
     "assessment": LOCUST | CHARTS - {"pandas"},

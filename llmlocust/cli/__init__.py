@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from llmlocust.cli import calibrate, check, compare, demo, observe, report, run, simulate
+from llmlocust.cli import calibrate, check, compare, demo, observe, proxy, report, run, simulate
 from llmlocust.cli.shared import OneLine, Stopped
 
 
@@ -40,6 +40,7 @@ def main() -> None:
     llmlocust compare reports/BASE reports/NEW   compare runs, and separate changes from noise
     llmlocust calibrate                          measure how accurate this machine's measurements are
     llmlocust observe                            serve this machine's state to a load test on another machine
+    llmlocust proxy http://localhost:8000        break connections and requests on purpose, between load and server
     llmlocust simulate                           start an LLM server of known capacity, for experiments
 
     For locustfiles, the web UI and several machines, use `locust`: see locustfiles/ and the README.
@@ -54,3 +55,4 @@ main.add_command(compare.compare)
 main.add_command(demo.demo)
 main.add_command(calibrate.calibrate)
 main.add_command(observe.observe)
+main.add_command(proxy.proxy)
