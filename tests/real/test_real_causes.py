@@ -70,7 +70,7 @@ def test_vllm_is_bound_by_its_kv_blocks(folder, tmp_path):
     options = ["--max-model-len", "512", "--max-num-seqs", "8", "--num-gpu-blocks-override", "12"]
     with vllm(folder, *options) as server:
         ramp(tmp_path, server, "1,4,8", 350, hold=17.0)
-    assert cause(tmp_path, "e2e_p50")["key"] == "kv_cache"
+    assert cause(tmp_path, "ttft_p95")["key"] == "kv_cache"
 
 
 def test_llamacpp_is_bound_by_its_slots(folder, tmp_path):
