@@ -1,6 +1,6 @@
 # make demo   run a ramp against a simulated server, and make its report      make test   run all tests
 # Both create an environment in .venv and install what they need.
-# make real   install the software for tests/real (Gradio apps, a proxy, an engine, datasets), each in an environment below .real
+# make real   install the software for tests/real (Gradio apps, a proxy, engines, datasets), each in an environment below .real
 
 PYTHON ?= python3
 WIRE := $(wildcard llmlocust/wire/*.[ch])
@@ -15,11 +15,15 @@ demo: install
 test: $(VENV)/dev browser
 	$(BIN)/python -m pytest -n 10 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
-real: $(patsubst tests/real/needs/%.txt,.real/%/installed,$(wildcard tests/real/needs/*.txt))
+real: $(patsubst tests/real/needs/%,.real/%/installed,$(basename $(wildcard tests/real/needs/*.*)))
 
 .real/%/installed: tests/real/needs/%.txt
 	$(PYTHON) -m venv .real/$*
 	.real/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.real/%/installed: tests/real/needs/%.sh
+	sh $< $(PYTHON) .real/$*
 	touch $@
 
 check: $(VENV)/dev
