@@ -291,7 +291,7 @@ class Program:
         return TelemetrySource(
             name=self._names[place],
             url=source.url,
-            engine=_engines_of(account),
+            engine=_engines_of(account, source.version),
             state="ok" if tally.answers else "failed",
             says=_says(tally, account),
             settings={
@@ -330,12 +330,13 @@ def _cpu() -> float:
     return time.process_time()
 
 
-def _engines_of(account: Account) -> str | None:
+def _engines_of(account: Account, known: str) -> str | None:
+    """Return the names and versions of the engines of a source. `known`: the version of the only one, if it is known."""
     names = []
     # a server in Python also has the metrics of its process
     own = [engine for engine in account.engines if not engine.is_fallback]
     for engine in own or account.engines:
-        version = account.setting(f"{engine.version[0]}{{{engine.version[1]}}}") if engine.version else None
+        version = account.setting(f"{engine.version[0]}{{{engine.version[1]}}}") if engine.version else known
         names.append(f"{engine.name} {version}" if version else engine.name)
     return ", ".join(names) or None
 

@@ -52,6 +52,21 @@ def test_metrics_below_the_path_come_before_those_of_the_gateway(base):
     assert urls(sources) == [f"{server.url}{base}/metrics"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "version"),
+    [
+        (Answer('{"version": "0.33.0"}', content_type="application/json"), "0.33.0"),
+        (Answer('{"detail": "Not Found"}', status=404, content_type="application/json"), ""),
+        (Answer("[1]", content_type="application/json"), ""),
+        (Answer("<html>", content_type="text/html"), ""),
+    ],
+)
+def test_the_version_of_vllm_is_beside_its_metrics(answer, version):
+    with served({"/metrics": Answer(), "/version": answer}) as server:
+        (source, *_), _ = discovered(server.url)
+    assert source.version == version
+
+
 def test_json_at_metrics_leads_to_the_prometheus_path():
     answers = {"/metrics": Answer("[]", content_type="application/json"), "/prometheus/metrics": Answer()}
     with served(answers) as server:

@@ -112,6 +112,13 @@ def test_the_process_of_a_server_in_python_is_no_engine_of_its_own():
         )
 
 
+def test_the_version_of_a_server_is_shown_with_its_name():
+    source = Fake("a", vllm())
+    source.version = "0.33.0"
+    with running(source) as program:
+        program.wait_for(lambda message: any(one["engine"] == "vLLM 0.33.0" for one in message.get("sources", ())))
+
+
 def test_a_source_that_hangs_delays_no_other_and_not_the_end():
     never = threading.Event()
     with running(Fake("good", vllm()), Fake("hangs", never)) as program:

@@ -30,6 +30,10 @@ HIGH_BANDWIDTH, HIGH_TENSOR = 0.6, 0.5
 memory (KempnerPulse, docs/classification.md, citing NVIDIA)."""
 
 
+_ROUNDING = 0.05
+"""Share of a request by which a mean may exceed a whole number of places."""
+
+
 def queue_witnesses(view: View) -> list[Witness]:
     """Return the witnesses of a queue in the engine: its gauge, its histogram, and the first tokens that come later."""
     witnesses = []
@@ -80,7 +84,8 @@ def slots(view: View) -> Opinion:
     known = limit if math.isfinite(limit) else view.plateau
     says = message(
         "Requests wait for a place in the batch: the server runs no more than {count} at once.",
-        count=words.digits(known if math.isfinite(known) else running),
+        # a plateau is a mean, which requests that come and go lower a little
+        count=words.digits(math.ceil((known if math.isfinite(known) else running) - _ROUNDING)),
     )
     return Opinion(key, says, share if view.is_queueing else 0.0, witnesses)
 

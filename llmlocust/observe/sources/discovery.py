@@ -28,7 +28,9 @@ _MAX_UNREACHABLE = 2
 """Attempts without an answer after which the search ends. A single slow path is no reason to give up."""
 _METRICS = ("/metrics", "/prometheus/metrics")
 _WITHOUT_METRICS: tuple[type[JsonEndpoint], ...] = (OllamaModels, SglangLoads, LlamaCppSlots, GradioQueue)
-_LLAMA_CPP = b"llamacpp:"
+_LLAMA_CPP, _VLLM = b"llamacpp:", b"vllm:"
+_MAX_VERSION = 40
+"""Characters."""
 _PORTS = {"http": 80, "https": 443}
 _TUNNELS = ("ssh", "autossh", "kubectl", "cloudflared", "chisel", "frpc")
 """Programs that listen on this machine for a server on another one."""
@@ -97,12 +99,21 @@ class _Search:
         """Return the sources of the server, and the remedy if they are not its metrics."""
         for address in self._addresses(*_METRICS):
             if (text := self._text(PrometheusText, address)) and has_samples(text):
+                source = self._source(PrometheusText, address)
+                source.version = self._version(text)
                 beside = self._first(LlamaCppSlots) if _LLAMA_CPP in text else None
-                return [self._source(PrometheusText, address), *([beside] if beside else [])], ""
+                return [source, *([beside] if beside else [])], ""
         for kind in _WITHOUT_METRICS:
             if source := self._first(kind):
                 return [source], self._flag()
         return [], self._flag() or self._reason()
+
+    def _version(self, text: bytes) -> str:
+        """Return the version of vLLM, whose metrics do not contain it; empty for another server."""
+        if _VLLM not in text:
+            return ""
+        versions = (self._recognised(address, _by_version) for address in self._addresses("/version"))
+        return next(filter(None, versions), "")[:_MAX_VERSION]
 
     def _first(self, kind: type[JsonEndpoint]) -> Source | None:
         """Return the source of the first base path at which the server has this endpoint."""
@@ -185,6 +196,10 @@ def _bases(path: str) -> list[str]:
     steps = [step for step in path.split("/") if step]
     bases = ["".join(f"/{step}" for step in steps[:length]) for length in range(len(steps), -1, -1)]
     return bases[-_MAX_BASES:]
+
+
+def _by_version(_: str, document: Any) -> str:
+    return str(document.get("version") or "")
 
 
 def _by_models(_: str, document: Any) -> str:

@@ -31,6 +31,8 @@ class Source(ABC):
     """Short name on pages and in the files of a run, without credentials: "127.0.0.1:8000", "gpu", "process vllm"."""
     url: str
     """The address as a user would write it, without credentials."""
+    version: str = ""
+    """The version of the server, where its metrics do not contain it."""
     notice: str = ""
     """One line about values that the source cannot read, set by a scrape that succeeds; empty if it reads everything."""
 
