@@ -104,8 +104,8 @@ class _Search:
                 beside = self._first(LlamaCppSlots) if _LLAMA_CPP in text else None
                 return [source, *([beside] if beside else [])], ""
         for kind in _WITHOUT_METRICS:
-            if source := self._first(kind):
-                return [source], self._flag()
+            if instead := self._first(kind):
+                return [instead], self._flag()
         return [], self._flag() or self._reason()
 
     def _version(self, text: bytes) -> str:
