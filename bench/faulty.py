@@ -25,6 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from llmlocust.analysis.faults.fault_report import Conditions, FaultReport, recovery_of
+from llmlocust.analysis.faults.fault_window import FaultWindow
+from llmlocust.analysis.faults.requests import Requests
 from llmlocust.simulator.settings import Settings
 from llmlocust.simulator.virtual import ClientEvent, Request, VirtualServer
 
@@ -80,6 +83,8 @@ class Case:
     fault: Fault
     end: float
     """Seconds from the start until the load ends."""
+    utilisation: float = math.nan
+    """Rate as a share of the highest rate that the server can keep up with."""
 
     @property
     def without_fault(self) -> "Case":
@@ -341,8 +346,8 @@ QUIET = 10.0
 
 # -- drawing
 
-BASELINE = 150.0
-"""Seconds of load before the fault."""
+WARMUP, BASELINE = 20.0, 150.0
+"""Seconds from the start until the warm-up ends, and until the fault begins."""
 
 
 def _log(generator: random.Random, low: float, high: float) -> float:
@@ -353,9 +358,10 @@ def draw(seed: int, kind: str = "") -> Case:
     """Return a case whose server can carry its load without the fault."""
     generator = random.Random(seed * 7 + 1)
     kind = kind or KINDS[seed % len(KINDS)]
-    rate, slots = _log(generator, 4.0, 30.0), generator.choice([8, 16, 32])
+    rate, slots = _log(generator, 6.0, 30.0), generator.choice([8, 16, 32])
     tokens = min(100.0, max(8.0, _log(generator, 200.0, 800.0) / rate))
-    step = slots * generator.uniform(0.4, 0.75) / (rate * tokens)
+    utilisation = generator.uniform(0.35, 0.7)
+    step = slots * utilisation / (rate * tokens)
     settings = Settings(
         slots=slots,
         step_ms=step * 600.0,
@@ -378,9 +384,9 @@ def draw(seed: int, kind: str = "") -> Case:
         fault = replace(fault, delay=_log(generator, 0.1, 2.0))
     elif kind in (CUT, REFUSE):
         fault = replace(fault, share=generator.uniform(0.3, 1.0))
-    # a server that is 75 % busy needs three times the outage for its backlog
+    # a server that is 70 % busy needs 2.3 times the outage for its backlog
     after = 60.0 + 4.0 * seconds + fault.load + 4.0 * fault.cold
-    return Case(seed, settings, rate, tokens, clients, fault, fault.lifted + after)
+    return Case(seed, settings, rate, tokens, clients, fault, fault.lifted + after, utilisation)
 
 
 def draw_storm(seed: int) -> Case:
@@ -410,7 +416,7 @@ def draw_storm(seed: int) -> Case:
     return Case(seed, settings, rate, tokens, clients, fault, fault.lifted + waited)
 
 
-STORM_HORIZON = 600.0
+STORM_HORIZON = 300.0
 """Seconds of the same load after a test's end. A server that is still bad after that is metastable."""
 
 
@@ -427,3 +433,26 @@ def slo_of(case: Case, twin: Played) -> float:
     generator = random.Random(case.seed * 11 + 2)
     p95 = float(np.quantile(twin.ttft[np.isfinite(twin.ttft)], 0.95))
     return p95 * _log(generator, 1.0, 4.0) if generator.random() < 0.5 else math.inf
+
+
+def requests_of(played: Played, slo: float = math.inf) -> Requests:
+    """Return the requests as the analysis gets them. A finite `slo` is a threshold on TTFT in seconds."""
+    requests = played.requests
+    ttft = np.array([request.first for request in requests]) - played.due
+    return Requests.of(
+        due=played.due,
+        duration=np.array([request.ended for request in requests]) - played.due,
+        outcome=[request.outcome for request in requests],
+        ttft=ttft,
+        tokens=[request.received for request in requests],
+        attempts=[request.attempts for request in requests],
+        meets=ttft <= slo if math.isfinite(slo) else None,
+    )
+
+
+def report_of(played: Played, slo: float = math.inf) -> FaultReport:
+    """Judge the fault of a run."""
+    case, fault = played.case, played.case.fault
+    window = FaultWindow(fault.kind, fault.kind, fault.began, fault.lifted, fault.began, fault.lifted)
+    timeout = case.clients.timeout if math.isfinite(case.clients.timeout) else 0.0
+    return recovery_of(window, requests_of(played, slo), Conditions(WARMUP, case.end, timeout=timeout))

@@ -11,7 +11,9 @@ A long backlog looks the same for a while. While it shrinks, the service is on i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,8 +27,9 @@ OUTAGES, TIMEOUTS = 3.0, 5.0
 _LOAD_TOLERANCE = 0.1
 """Share by which the load may differ from the baseline's, besides chance."""
 _Z = 3.0
-_SHRINKS = 0.9
-"""Factor. A backlog, or a share of bad requests, that is smaller than before by this factor is shrinking."""
+_PARTS, _SHRINKS = 4, 0.8
+"""A backlog, or a share of bad requests, shrinks if each of four means is below the one before, and the last is below this
+share of the first. By chance, four means fall one after another in one of 24 cases, and rarely by a fifth."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +95,18 @@ def _is_bad_at_end(requests: Requests, baseline: Baseline, until: float) -> bool
 
 
 def _gets_better(requests: Requests, baseline: Baseline, lifted: float, until: float) -> bool:
-    """Whether the backlog or the bad share is smaller in the last third after the lift than in the middle third."""
-    first, second = lifted + (until - lifted) / 3.0, lifted + (until - lifted) * 2.0 / 3.0
-    in_flight = [requests.in_flight(np.linspace(*ends, 100)).mean() for ends in ((first, second), (second, until))]
-    excess = [max(0.0, float(mean) - baseline.max_in_flight) for mean in in_flight]
-    if excess[1] < _SHRINKS * excess[0]:
-        return True
+    """Whether the backlog, or the share of bad requests, shrinks steadily in the last two thirds of the time since the lift."""
+    edges = np.linspace(lifted + (until - lifted) / 3.0, until, _PARTS + 1)
+    backlogs = [
+        max(0.0, float(requests.in_flight(np.linspace(began, ended, 100)).mean()) - baseline.max_in_flight)
+        for began, ended in pairwise(edges)
+    ]
     is_bad = ~baseline.is_good(requests) & ~requests.is_aborted
-    middle, end = (
-        is_bad[(requests.due >= began) & (requests.due < ended)] for began, ended in ((first, second), (second, until))
-    )
-    if not len(middle) or not len(end):
-        return False
-    noise = _Z * math.sqrt(baseline.off.dispersion * 0.25 * (1.0 / len(middle) + 1.0 / len(end)))
-    return bool(end.mean() < _SHRINKS * middle.mean() - noise)
+    places = np.searchsorted(requests.due, edges)
+    shares = [float(is_bad[begin:end].mean()) if end > begin else 1.0 for begin, end in pairwise(places)]
+    return _shrinks(backlogs) or _shrinks(shares)
+
+
+def _shrinks(means: Sequence[float]) -> bool:
+    is_falling = all(after < before for before, after in pairwise(means))
+    return is_falling and means[-1] < _SHRINKS * means[0]
