@@ -336,7 +336,7 @@ def recovery(played: Played, twin: Played, slo: float) -> float:
         if due > recovered + QUIET:
             break
         recovered = due
-    return math.inf if recovered > played.case.end - QUIET else recovered - fault.lifted
+    return math.inf if recovered > played.case.end - QUIET else float(recovered) - fault.lifted
 
 
 NEIGHBOURS, MIN_HARMED = 10, 3

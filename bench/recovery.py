@@ -13,7 +13,6 @@ requests, the moment from which no bucket is bad any more; for a drift, the plai
 
 import argparse
 import math
-import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -275,7 +274,7 @@ def drift_table(soaks: Sequence[Soak]) -> Iterator[str]:
 
 
 def share(hits: Sequence[bool]) -> str:
-    return f"{100.0 * statistics.mean(hits):.1f} % of {len(hits)}" if hits else "–"
+    return f"{100.0 * sum(map(bool, hits)) / len(hits):.1f} % of {len(hits)}" if hits else "–"
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Baseline:
     metric: str
     """`ttft`, or `e2e` where no TTFT is known."""
     p95: float
+    """Seconds of the metric, of successful requests. Failed ones have a share of their own."""
     limit: float
     """Seconds of the metric above which a request is not usual."""
     tpot_limit: float
@@ -92,13 +93,11 @@ def baseline_of(requests: Requests, began: float, injected: float, target: float
     ended = injected - min(float(np.quantile(spans, 0.99)), (injected - began) / 2.0)
     rows = requests.where((requests.due >= began) & (requests.due < ended) & ~requests.is_aborted)
     metric = "ttft" if (~np.isnan(rows.ttft[rows.is_ok])).any() else "e2e"
-    durations = np.where(rows.is_ok, duration_of(rows, metric), math.inf)
+    durations = duration_of(rows, metric)[rows.is_ok]
     durations = durations[~np.isnan(durations)]
-    if len(rows) < MIN_REQUESTS or not len(durations):
+    if len(durations) < MIN_REQUESTS:
         return None
     p95, limit = _tail(durations, METRICS[metric].floor)
-    if math.isinf(limit):
-        return None
     tpots = rows.tpot[~np.isnan(rows.tpot)]
     draft = Baseline(
         began=began,

@@ -35,18 +35,26 @@ def first_excess(moments: Floats, is_bad: Bools, noise: Noise, began: float, end
     moments, is_bad = moments[order], is_bad[order]
     places = np.floor(moments - began).astype(int)
     count = int(places[-1]) + 1
-    bad, total = np.bincount(places, is_bad, count), np.bincount(places, minlength=count).astype(float)
-    first = math.inf
-    for size in _SIZES:
-        if size > count:
-            break
-        ones = np.ones(size)
-        is_excess = noise.exceeds(np.convolve(bad, ones, "valid"), np.convolve(total, ones, "valid"), CHANCE / count)
-        if is_excess.any():
-            first = min(first, float(np.argmax(is_excess)))
-    if math.isinf(first):
+    bad = np.bincount(places, is_bad, count).astype(float)
+    total = np.bincount(places, minlength=count).astype(float)
+    window = _first_window(bad, total, noise, CHANCE / count)
+    if window is None:
         return None
-    return float(moments[is_bad & (places >= first)][0])
+    return float(moments[is_bad & (places >= window[0]) & (places < window[1])][0])
+
+
+def _first_window(bad: Floats, total: Floats, noise: Noise, chance: float) -> tuple[int, int] | None:
+    """Return the buckets (first, after the last) that first show an excess: the shortest of those with the earliest end."""
+    windows = []
+    for size in _SIZES:
+        ones = np.ones(size)
+        if size <= len(bad):
+            is_excess = noise.exceeds(np.convolve(bad, ones, "valid"), np.convolve(total, ones, "valid"), chance)
+            windows += [(place + size, size) for place in np.flatnonzero(is_excess)[:1]]
+    if not windows:
+        return None
+    end, size = min(windows)
+    return int(end - size), int(end)
 
 
 def time_to_impact(requests: Requests, baseline: Baseline, began: float, ended: float) -> float | None:
@@ -124,7 +132,7 @@ def overshoot(requests: Requests, baseline: Baseline, lifted: float, ended: floa
     due, durations = rows.due[~np.isnan(durations)], durations[~np.isnan(durations)]
     if len(due) < _MIN_PEAK or not baseline.p95 > 0.0:
         return None
-    starts = np.arange(lifted, max(lifted, float(due[-1]) - _PEAK_WINDOW) + 1e-9, 1.0)
+    starts = lifted + np.arange(1 + max(0, int(due[-1] - _PEAK_WINDOW - lifted)))
     begins = np.minimum(np.searchsorted(due, starts), len(due) - _MIN_PEAK)
     ends = np.maximum(np.searchsorted(due, starts + _PEAK_WINDOW), begins + _MIN_PEAK)
     return max(float(np.quantile(durations[b:e], 0.95)) for b, e in zip(begins, ends, strict=True)) / baseline.p95

@@ -117,6 +117,12 @@ class FaultReport:
                 name=name,
                 observed=words.duration(self.observed or 0.0),
             )
+        if recovery.seconds is None and not recovery.censored:
+            return message(
+                "The recovery from {name} is not known: the load ended {observed} after the lift, or had too few requests.",
+                name=name,
+                observed=words.duration(self.observed or 0.0),
+            )
         if recovery.censored:
             return message(
                 "Not recovered within {observed} after {name} was lifted.",

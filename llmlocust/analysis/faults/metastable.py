@@ -54,6 +54,8 @@ def metastable(
     """Judge a fault that is confirmed to be over. `timeout` is that of the clients in seconds; 0 if they have none."""
     if recovered.seconds is not None:
         return Metastable(False, message("The service recovered."))
+    if not recovered.censored:
+        return Metastable(None, message("Too little was observed after the fault."))
     waited, needed = until - lifted, max(OUTAGES * outage, TIMEOUTS * timeout)
     if waited < needed:
         return Metastable(

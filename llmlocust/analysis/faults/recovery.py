@@ -73,7 +73,9 @@ def watch(requests: Requests, baseline: Baseline, lifted: float, until: float) -
 
 
 def time_to_recover(watched: Watched, noise: Noise) -> RecoveryTime:
-    """Return the time until the first window whose requests are as usual."""
+    """Return the time until the first window whose requests are as usual; UNKNOWN if not even one window was observed."""
+    if watched.seconds < WINDOW or len(watched.due) < MIN_WINDOW_REQUESTS:
+        return UNKNOWN
     window = _first_fine(watched, noise)
     if window is None:
         last = watched.due[watched.is_off].max(initial=watched.lifted)

@@ -23,7 +23,7 @@ from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, OK
 WRONG_SUCCESS = "wrong_success"
 """Key of answers whose status says success, but whose text is empty or has no end."""
 _EMPTY_ANSWER = "empty_answer"
-_USUAL = 0.95
+_USUAL = 0.5
 """Share of the successful answers with a finish reason, above which an answer without one is cut."""
 
 
