@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlocust.analysis.drift import mann_kendall
-from llmlocust.analysis.drift.drift import PER_HOUR, drift_of, latency_by_time, thinned
+from llmlocust.analysis.drift.drift import PER_HOUR, drift_of, latency_by_time, memory_by_requests, thinned
 from llmlocust.analysis.drift.slope import block_length, slope_of, student_quantile, theil_sen
 
 HOURS = np.linspace(0.0, 8.0, 120)
@@ -121,3 +121,13 @@ def test_thinning_keeps_the_mean_line(count, most):
     thin_x, thin_y = thinned(x, 2.0 * x, most)
     assert len(thin_x) == min(count, most)
     assert thin_y == pytest.approx(2.0 * thin_x)
+
+
+def test_a_leak_counts_by_requests_and_not_by_time():
+    moments = np.arange(0.0, 7200.0, 60.0)
+    # requests come in the second hour only, and each leaks 1 kB
+    ended = 3600.0 + np.arange(36_000) / 10.0
+    leak = np.searchsorted(ended, moments) * 1e3
+    x, y = memory_by_requests(moments[::-1], leak[::-1] + noise(1), ended)
+    assert x[-1] == pytest.approx(36.0, rel=0.02)
+    assert drift_of("memory", x, y, "1,000 requests").slope == pytest.approx(1e6, rel=0.01)

@@ -1,5 +1,6 @@
 """The report of a fault, from requests whose recovery is known."""
 
+import json
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlocust.analysis.faults import noise
+from llmlocust.analysis.faults.fault_json import fault_data
 from llmlocust.analysis.faults.fault_report import Conditions, FaultReport, recoveries_of, recovery_of
 from llmlocust.analysis.faults.fault_window import FaultWindow
 from llmlocust.analysis.faults.noise import Noise, critical_count
@@ -355,3 +357,16 @@ def test_few_requests_never_fail(rows):
     frame = pd.DataFrame(rows, columns=["at", "outcome"])
     frame = frame.assign(sent=frame["at"].astype(float) + EPOCH, duration=100.0, ttft=50.0)
     assert recovery_of(window(), Requests.of_frame(frame), Conditions(EPOCH, EPOCH + END)).baseline is None
+
+
+def test_the_json_has_the_names_that_are_documented():
+    values = json.loads(json.dumps(fault_data(report(requests(1, outage(LIFTED + 5.0))), EPOCH)))
+    assert (values["name"], values["began"], values["lifted"], values["confirmed"]) == ("down", BEGAN, LIFTED, True)
+    assert set(values["recovery"]) == {"seconds", "low", "high", "censored"}
+    assert values["recovery"]["seconds"] == pytest.approx(5.0, abs=1.0)
+    assert values.keys() >= {
+        *("impact", "first_success", "lost", "cut_streams", "lost_tokens", "slo_debt", "depth", "overshoot"),
+        *("metastable", "says"),
+    }
+    void = json.loads(json.dumps(fault_data(FaultReport(window(confirmed_began=None), confirmed=False), EPOCH)))
+    assert (void["confirmed"], void["recovery"]["seconds"], void["lost"]) == (False, None, None)

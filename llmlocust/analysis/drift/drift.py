@@ -154,3 +154,18 @@ def latency_by_time(due: Floats, seconds: Floats, quantile: float, points: int =
     ]
     hours = np.asarray((np.arange(count) + 0.5) * width / HOUR, dtype=np.float64)
     return hours, np.array(values)
+
+
+def memory_by_requests(
+    moments: Floats, values: Floats, ended: Floats, weight: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Return thousands of requests that had ended at each moment, and the values of the memory at these moments.
+
+    The memory should be RssAnon and swap together: RSS alone falls when the system swaps a leak out. The values should be of
+    one process: a restart frees its memory.
+    """
+    order, by_end = np.argsort(moments), np.argsort(ended)
+    weights = np.ones(len(ended)) if weight is None else weight[by_end]
+    cumulated = np.concatenate(([0.0], np.cumsum(weights)))
+    served = cumulated[np.searchsorted(ended[by_end], moments[order], side="right")]
+    return np.asarray(served / 1000.0, dtype=np.float64), values[order]

@@ -1,6 +1,6 @@
 """`FaultReport`: what a fault did to the users, and how long it took until they had good answers again. Pure.
 
-All numbers count requests by their scheduled arrival. Definitions are in docs/faults.md.
+All numbers count requests by their scheduled arrival. Definitions are in docs/recovery.md.
 """
 
 from __future__ import annotations
