@@ -162,7 +162,7 @@ class World:
             act(*arguments)
         for request in self.requests:
             if math.isnan(request.ended):
-                request.ended = self.case.end
+                request.outcome, request.ended = "aborted", self.case.end
         return self.requests
 
     def at(self, moment: float, act: Callable[..., None], *arguments: Any) -> None:
@@ -420,12 +420,20 @@ STORM_HORIZON = 300.0
 """Seconds of the same load after a test's end. A server that is still bad after that is metastable."""
 
 
-def is_metastable(case: Case) -> bool:
-    """Whether the service is still bad long after the test's end, at the same load."""
-    long = replace(case, end=case.end + STORM_HORIZON)
-    played = play(long)
-    is_last = (played.due > long.end - 90.0) & (played.due < long.end - 2.0 * case.clients.timeout)
-    return bool((played.ttft[is_last] < case.clients.timeout).mean() < 0.5)
+def is_metastable(long: Played) -> bool:
+    """Whether the service is still bad at the end of a run that goes on at the same load for STORM_HORIZON."""
+    timeout, end = long.case.clients.timeout, long.case.end
+    is_last = (long.due > end - 90.0) & (long.due < end - 2.0 * timeout)
+    return bool((long.ttft[is_last] < timeout).mean() < 0.5)
+
+
+def cut_off(long: Played, case: Case) -> Played:
+    """Return the requests of a run that ends earlier. Until then, both runs are the same."""
+    requests = [replace(request) for request in long.requests if request.due < case.end]
+    for request in requests:
+        if request.ended > case.end:
+            request.outcome, request.ended = "aborted", case.end
+    return Played(case, requests)
 
 
 def slo_of(case: Case, twin: Played) -> float:

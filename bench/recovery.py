@@ -16,7 +16,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import faulty
 import numpy as np
@@ -52,10 +52,13 @@ def main() -> None:
         print("THE RULES WERE CHOSEN ON THESE SEEDS.")
     with ProcessPoolExecutor(options.processes) as pool:
         injections = results_of(injection, options.injections)
-        storms = results_of(storm, options.storms)
-        soaks = results_of(soak, options.soaks)
-    for lines in (recovery_table(injections), metastable_table(injections, storms), drift_table(soaks)):
-        print("\n".join(lines) + "\n")
+        show(recovery_table(injections))
+        show(metastable_table(injections, results_of(storm, options.storms)))
+        show(drift_table(results_of(soak, options.soaks)))
+
+
+def show(lines: Iterator[str]) -> None:
+    print("\n".join(lines) + "\n", flush=True)
 
 
 # -- recovery
@@ -178,7 +181,8 @@ class Storm:
 
 def storm(seed: int) -> Storm:
     case = faulty.draw_storm(seed)
-    return Storm(seed, faulty.is_metastable(case), faulty.report_of(faulty.play(case)).metastable)
+    long = faulty.play(replace(case, end=case.end + faulty.STORM_HORIZON))
+    return Storm(seed, faulty.is_metastable(long), faulty.report_of(faulty.cut_off(long, case)).metastable)
 
 
 def metastable_table(injections: Sequence[Injection], storms: Sequence[Storm]) -> Iterator[str]:

@@ -106,9 +106,9 @@ class Requests:
     def of_frame(cls, rows: pd.DataFrame, thresholds: Sequence[Threshold] = ()) -> Self:
         """Make requests from the rows of a requests file (REQUEST_COLUMNS, milliseconds), judged by thresholds.
 
-        A column `attempts` is used if the frame has one. Rows without a moment or an outcome are left out.
+        A column `attempts` is used if the frame has one. Rows without a moment, a duration or an outcome are left out.
         """
-        rows = rows[rows["sent"].notna() & rows["outcome"].notna()]
+        rows = rows[rows["sent"].notna() & rows["duration"].notna() & rows["outcome"].notna()]
         delay = _column(rows, "delay").fillna(0.0) / 1000.0
         seconds = {key: _column(rows, key) / 1000.0 for key in ("ttft", "tpot", "duration")}
         tokens, chunks = _column(rows, "output_tokens"), _column(rows, "chunks")
