@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
+from llmlocust.analysis import change_point
 from llmlocust.analysis.breakpoints.steps import more_than
 from llmlocust.analysis.phases.trend import CHANGE
 from llmlocust.metrics.metric import METRICS
@@ -28,8 +28,6 @@ RECOVERED = 0.2
 """If certainly more than this share of requests stays slow, the server has not recovered."""
 MIN_SLOW = 0.5
 """Minimum share of slow requests before the recovery."""
-_MAX_DIFFERENCE = 1.92
-"""Maximum difference of log-likelihood within the 95 % interval: half of χ² with one degree of freedom."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +118,9 @@ def recovery(
         return Recovery(*phase, within)
     slow = [seconds > limit for _, seconds in after]
     share = sum(seconds > limit for seconds in usual) / len(usual)
-    likely = _likelihoods(slow)
-    plausible = [at for at, value in enumerate(likely) if value >= max(likely) - _MAX_DIFFERENCE]
-    place = 0 if plausible[0] == 0 else likely.index(max(likely))
+    first, place, last_place = change_point.plausible(change_point.log_likelihoods(slow, BASELINE_SHARE, MIN_SLOW))
+    if first == 0:  # the requests are as expected without a wait
+        place = 0
     tail = slow[place:]
     if len(tail) < TAIL or more_than(sum(tail), len(tail), RECOVERED):
         last = slow[-max(TAIL, len(slow) // 4) :]
@@ -130,26 +128,10 @@ def recovery(
     remaining = sum(tail) / len(tail)
     if place == 0:
         return Recovery(*phase, within, limit, 0.0, 0.0, after[0][0], remaining, share)
-    last_slow, first_recovered = after[plausible[0] - 1][0], after[min(plausible[-1], len(after) - 1)][0]
+    last_slow, first_recovered = after[first - 1][0], after[min(last_place, len(after) - 1)][0]
     return Recovery(*phase, within, limit, after[place][0], last_slow, first_recovered, remaining, share)
 
 
 def _limit(usual: Sequence[float], metric: str) -> float:
     p95 = usual[math.ceil((1.0 - BASELINE_SHARE) * len(usual)) - 1]
     return max(CHANGE * p95, p95 + METRICS[metric].floor)
-
-
-def _likelihoods(slow: Sequence[bool]) -> list[float]:
-    """Log-likelihoods of the observed requests, if the recovery was at the first request, the second, … or after the last."""
-    counts = [0, *accumulate(slow)]
-    total, usual, likelihoods = counts[-1], BASELINE_SHARE, []
-    for place, count in enumerate(counts):
-        slow_share = min(0.99, max(count / place, MIN_SLOW)) if place else MIN_SLOW
-        rest, fast = total - count, len(slow) - place - (total - count)
-        likelihoods.append(
-            count * math.log(slow_share)
-            + (place - count) * math.log1p(-slow_share)
-            + rest * math.log(usual)
-            + fast * math.log1p(-usual)
-        )
-    return likelihoods

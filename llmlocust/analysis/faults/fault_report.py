@@ -1,0 +1,272 @@
+"""`FaultReport`: what a fault did to the users, and how long it took until they had good answers again. Pure.
+
+All numbers count requests by their scheduled arrival. Definitions are in docs/recovery.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from llmlocust.analysis.faults import effects
+from llmlocust.analysis.faults import recovery as recovering
+from llmlocust.analysis.faults.baseline import MIN_REQUESTS, Baseline, baseline_of
+from llmlocust.analysis.faults.course import Course, course_of
+from llmlocust.analysis.faults.fault_window import FaultWindow
+from llmlocust.analysis.faults.metastable import Metastable, metastable
+from llmlocust.analysis.faults.recovery import UNKNOWN, WINDOW, RecoveryTime
+from llmlocust.analysis.faults.requests import Requests
+from llmlocust.metrics.levels import RATE, USERS
+from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, sentences, term
+
+TARGET = 0.95
+"""Share of good requests from which on a service has recovered, unless the user gives another."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The load around a fault. Moments are epoch seconds."""
+
+    began: float
+    """Begin of the constant load, without its warm-up: the baseline begins here."""
+    until: float
+    """End of the constant load, or of what was observed."""
+    unit: str = RATE
+    """Open load (RATE), or closed load (USERS)."""
+    timeout: float = 0.0
+    """The clients' time-out in seconds; 0 without one."""
+    target: float = TARGET
+    baseline_until: float | None = None
+    """End of the baseline. None: the injection of the fault."""
+
+
+@dataclass(frozen=True)
+class FaultReport:
+    """One fault. Fields are named as in the JSON of a report. Durations are seconds; None means not known."""
+
+    fault: FaultWindow
+    confirmed: bool
+    """Whether both ends of the fault were seen by something other than the users. Otherwise the verdict is void."""
+    baseline: Baseline | None = None
+    impact: float | None = None
+    """From the injection until the first request outside the baseline's band."""
+    detect: float | None = None
+    """From the injection until a client saw the first error."""
+    recovery: RecoveryTime = UNKNOWN
+    """From the lift."""
+    full_recovery: RecoveryTime = UNKNOWN
+    """From the lift until the service is like the baseline for 60 s, also between tokens."""
+    first_success: float | None = None
+    """From the lift."""
+    relapse: float | None = None
+    """From the lift until many requests were bad again, after the recovery."""
+    lost: float | None = None
+    cut_streams: float | None = None
+    lost_tokens: float | None = None
+    slo_debt: float | None = None
+    """Seconds: the integral of the share of good requests that is missing to the target."""
+    slo_debt_requests: float | None = None
+    """The same in requests."""
+    depth: float | None = None
+    """Share of the usual good requests that was missing in the worst 5 s."""
+    overshoot: float | None = None
+    """Peak of the p95 after the lift, as a multiple of the baseline's."""
+    backlog: float | None = None
+    """Requests in flight at the lift, above the usual ones."""
+    drain: float | None = None
+    """From the lift until no more requests were in flight than usual."""
+    amplification: float | None = None
+    """Attempts per first attempt, from the injection to the recovery."""
+    metastable: bool | None = None
+    metastable_why: str = ""
+    error_mix: dict[str, float] = field(default_factory=dict)
+    course: Course | None = None
+    """good(t) from the beginning of the baseline to the end of the load."""
+    observed: float | None = None
+    """Seconds from the lift until the load ended."""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def outage(self) -> float | None:
+        """Seconds from the injection until the users had good answers again."""
+        seconds, length = self.recovery.seconds, self.fault.outage
+        return None if seconds is None or length is None else length + seconds
+
+    @property
+    def says(self) -> Message:
+        """One or two sentences."""
+        name = term(self.fault.name)
+        if not self.confirmed:
+            return message(
+                "The verdict on {name} is void: nothing but the users shows that the fault was present and then over.",
+                name=name,
+            )
+        if self.baseline is None:
+            return message(
+                "The recovery from {name} cannot be determined: the baseline has too few requests.", name=name
+            )
+        return sentences([self._recovered(name), *self._costs()])  # type: ignore[return-value]
+
+    def _recovered(self, name: Message) -> Message:
+        recovery = self.recovery
+        if self.metastable:
+            return message(
+                "Metastable: {name} was over and the load was that of the baseline, but the service stayed bad for {observed}.",
+                name=name,
+                observed=words.duration(self.observed or 0.0),
+            )
+        if recovery.seconds is None and not recovery.censored:
+            return message(
+                "The recovery from {name} is not known: the load ended {observed} after the lift, or had too few requests.",
+                name=name,
+                observed=words.duration(self.observed or 0.0),
+            )
+        if recovery.censored:
+            return message(
+                "Not recovered within {observed} after {name} was lifted.",
+                observed=words.duration(self.observed or 0.0),
+                name=name,
+            )
+        if self.impact is None and recovery.seconds == 0.0:
+            return message("Users did not notice {name}.", name=name)
+        if recovery.seconds == 0.0:
+            return message("Recovered as soon as {name} was lifted.", name=name)
+        return message(
+            "Recovered {seconds} after {name} was lifted (95 % CI {interval}).",
+            seconds=words.duration(recovery.seconds if recovery.seconds is not None else math.nan),
+            name=name,
+            interval=words.span(recovery.low or 0.0, recovery.high or 0.0),
+        )
+
+    def _costs(self) -> list[Message]:
+        if not self.lost:
+            return []
+        return [
+            message(
+                "{lost} requests were lost, {cut} of them in the middle of a stream.",
+                lost=words.digits(self.lost),
+                cut=words.digits(self.cut_streams or 0.0),
+            )
+        ]
+
+
+def recovery_of(fault: FaultWindow, requests: Requests, conditions: Conditions) -> FaultReport:
+    """Judge one fault. Requests that failed on the load generator say nothing about the server, and are left out."""
+    report = FaultReport(fault, fault.is_confirmed)
+    began, lifted = fault.began, fault.lifted
+    if not fault.is_confirmed or began is None or lifted is None:
+        return report
+    requests = requests.of_the_server()
+    baseline_until = began if conditions.baseline_until is None else conditions.baseline_until
+    baseline = baseline_of(requests, conditions.began, baseline_until, conditions.target)
+    if baseline is None:
+        few = message(
+            "The baseline has fewer than {number} requests, or most of them failed.", number=str(MIN_REQUESTS)
+        )
+        return FaultReport(fault, True, remarks=(few,))
+    return _judged(fault, began, lifted, requests, baseline, conditions)
+
+
+def _judged(
+    fault: FaultWindow,
+    began: float,
+    lifted: float,
+    requests: Requests,
+    baseline: Baseline,
+    conditions: Conditions,
+) -> FaultReport:
+    until = conditions.until
+    watched = recovering.watch(requests, baseline, lifted, until)
+    recovery = recovering.time_to_recover(watched, baseline.off)
+    recovered = until if recovery.seconds is None else lifted + recovery.seconds
+    is_good, is_off = baseline.is_good(requests), baseline.is_off(requests)
+    during = course_of(requests, is_good, is_off, began, max(began + 1.0, math.ceil(recovered - began) + began))
+    impact = effects.time_to_impact(requests, baseline, began, max(recovered, lifted))
+    lost = effects.losses(requests, began, recovered)
+    debt, debt_requests = effects.slo_debt(during, baseline.target)
+    backlog, drain = effects.backlog(requests, baseline, lifted, until)
+    verdict = _verdict(requests, baseline, recovery, fault, conditions)
+    return FaultReport(
+        fault,
+        confirmed=True,
+        baseline=baseline,
+        impact=impact,
+        detect=effects.time_to_detect(requests, baseline, began, max(recovered, lifted)),
+        recovery=recovery,
+        full_recovery=recovering.time_to_full_recovery(watched, recovery, baseline.off, baseline.slow_tokens),
+        first_success=effects.time_to_first_success(requests, began, lifted),
+        relapse=None if recovery.seconds is None else recovering.relapse(watched, recovery.seconds, baseline.off),
+        lost=lost.requests,
+        cut_streams=lost.streams,
+        lost_tokens=lost.tokens,
+        slo_debt=debt if impact is not None else 0.0,
+        slo_debt_requests=debt_requests if impact is not None else 0.0,
+        depth=effects.depth(during, baseline.good) if impact is not None else 0.0,
+        overshoot=effects.overshoot(requests, baseline, lifted, min(until, recovered + WINDOW)),
+        backlog=backlog,
+        drain=drain,
+        amplification=effects.amplification(requests, began, max(recovered, lifted)),
+        metastable=verdict.value,
+        metastable_why=verdict.why,
+        error_mix=lost.kinds,
+        course=course_of(requests, is_good, is_off, baseline.began, until),
+        observed=until - lifted,
+        remarks=tuple(_remarks(requests, baseline, conditions, began, lifted)),
+    )
+
+
+def _verdict(
+    requests: Requests, baseline: Baseline, recovery: RecoveryTime, fault: FaultWindow, conditions: Conditions
+) -> Metastable:
+    outage, lifted = fault.outage or 0.0, fault.lifted or 0.0
+    is_open = conditions.unit == RATE
+    return metastable(
+        requests, baseline, recovery, outage, lifted, conditions.until, conditions.timeout, is_open=is_open
+    )
+
+
+def _remarks(
+    requests: Requests, baseline: Baseline, conditions: Conditions, began: float, lifted: float
+) -> list[Message]:
+    remarks = []
+    if baseline.is_below_target:
+        remarks.append(
+            message(
+                "Only {good} of the baseline's requests are good; the target is {target}. The service has recovered when it is like the baseline.",
+                good=words.share(baseline.good),
+                target=words.share(conditions.target),
+            )
+        )
+    if conditions.unit == USERS:
+        arrived = float(requests.weight[(requests.due >= began) & (requests.due < lifted)].sum())
+        expected = baseline.rate * (lifted - began)
+        remarks.append(
+            message(
+                "The load was closed: users who wait for an answer send nothing. During the fault {arrived} requests arrived, and about {expected} would have with open load. Lost requests, SLO debt and the backlog are too small.",
+                arrived=words.digits(arrived),
+                expected=words.digits(expected),
+            )
+        )
+    return remarks
+
+
+def recoveries_of(faults: Sequence[FaultWindow], requests: Requests, conditions: Conditions) -> list[FaultReport]:
+    """Judge faults in the order of their injection.
+
+    The baseline of all of them is the time before the first: later, the traces of an earlier fault may remain. A fault is
+    watched until the next one begins.
+    """
+    known = sorted((fault for fault in faults if fault.began is not None), key=lambda fault: fault.began or 0.0)
+    if not known:
+        return [FaultReport(fault, confirmed=False) for fault in faults]
+    first, reports = known[0].began, {}
+    for place, fault in enumerate(known):
+        following = known[place + 1].began if place + 1 < len(known) else None
+        until = conditions.until if following is None else min(conditions.until, following)
+        own = Conditions(
+            conditions.began, until, conditions.unit, conditions.timeout, conditions.target, baseline_until=first
+        )
+        reports[id(fault)] = recovery_of(fault, requests, own)
+    return [reports.get(id(fault)) or FaultReport(fault, confirmed=False) for fault in faults]
