@@ -58,7 +58,7 @@ def test_run_leaves_files_and_a_report_and_says_the_verdict(a_run):
     assert (folder / "reports/first/run_report.html").read_text().startswith("<!doctype html>")
     lines = done.stdout.splitlines()
     assert lines[-1] == "Report:    reports/first/run_report.html"
-    assert [line.split(":")[0] for line in lines[-5:-1]] == ["Saturation", "Knee", "Collapse", "Validity"]
+    assert [line.split(":")[0] for line in lines[-6:-1]] == ["Saturation", "Knee", "Collapse", "Server", "Validity"]
 
 
 def test_a_second_run_does_not_write_over_the_first(a_run):

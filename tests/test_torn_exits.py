@@ -108,7 +108,7 @@ def kill_locust(command: Command) -> None:
 )
 def test_no_process_of_a_run_outlives_its_command(command, simulator, tmp_path, ends, is_whole):
     wait_for(lambda: len(simulator.truth()), lambda requests: requests > 20)
-    assert len(command.left()) == 4
+    assert len(command.left()) == 5  # the command, the master, two workers, and the process that observes the server
     ends(command)
     wait_for(command.left, lambda processes: not processes, _AT_ONCE)
 

@@ -34,6 +34,8 @@ _OWN_EVERY = 10.0
 """Seconds between two rows of a metric that is not in the vocabulary, in the file of telemetry."""
 _MAX_END = 3.0
 """Seconds after which the end of a level, or of the run, no longer waits for a source."""
+_MAX_START = 2.0
+"""Seconds after which the beginning of the load no longer waits for a source."""
 _SILENT = 3.0
 """Seconds without an answer that are an event."""
 _TICK = 0.1
@@ -129,9 +131,11 @@ class Program:
         for reader in self._readers:
             reader.start()
         self._send_sources()
+        until = time.monotonic() + _MAX_START
         while True:
             self._take_answer()
-            if not self._is_ready and all(tally.answers or tally.failures for tally in self._tallies):
+            was_asked = all(tally.answers or tally.failures for tally in self._tallies)
+            if not self._is_ready and (was_asked or time.monotonic() > until):
                 self._is_ready = True
                 self._cpu_at_start = _cpu()
                 self._send(ready=True)

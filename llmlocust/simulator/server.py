@@ -34,6 +34,8 @@ from llmlocust.simulator.settings import Settings
 from llmlocust.simulator.truth import Record, Truth
 
 KEY_VARIABLE = "LLMLOCUST_SIMULATOR_KEY"
+VERSION = "0.33.0"
+"""The version of vLLM whose metrics the simulator has."""
 _BACKLOG = 4096
 _TOKENS_AT_ONCE = 64
 """Number of tokens after which the event loop gets its turn, so that a late server still reads requests."""
@@ -69,6 +71,7 @@ class Simulator:
             "/gradio_api/info": {"GET": self._send_functions},
             "/v1/models": {"GET": self._send_models},
             "/health": {"GET": self._send_health},
+            "/version": {"GET": self._send_version},
             "/metrics": {"GET": self._send_metrics},
             "/exporter/metrics": {"GET": self._send_exporter_metrics},
             "/truth": {"GET": self._send_truth, "DELETE": self._clear_truth},
@@ -245,6 +248,9 @@ class Simulator:
 
     def _send_functions(self, connection: Connection, _: HttpRequest, __: Record) -> None:
         connection.respond(200, openai.encode({"named_endpoints": {"/chat": {}}}))
+
+    def _send_version(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+        connection.respond(200, openai.encode({"version": VERSION}))
 
     def _send_health(self, connection: Connection, _: HttpRequest, __: Record) -> None:
         connection.respond(200, b"")

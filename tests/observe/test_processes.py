@@ -209,7 +209,8 @@ def test_what_may_not_be_read_is_said_once_and_the_rest_is_reported(monkeypatch)
 
 def test_without_proc_the_resident_memory_is_reported(monkeypatch):
     monkeypatch.setattr(processes, "_lines", lambda path: [])
-    values = samples(source_of(f"pid:{os.getpid()}"))
+    with child(LISTENER, 0) as (process, _):
+        values = samples(source_of(f"pid:{process.pid}"))
 
     (memory,) = of(values, "llmlocust_process_memory_bytes").items()
     assert 'kind="rss"' in memory[0]

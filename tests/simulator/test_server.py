@@ -290,6 +290,12 @@ def test_a_client_that_disconnects_frees_its_slot(crowd):
         assert simulator.summary()["outcomes"] == {"cancelled": 1, "open": 1}
 
 
+def test_the_version_is_that_of_the_metrics_and_is_no_request_of_the_truth(simulator):
+    before = simulator.received()
+    assert json.loads(simulator.get("/version")) == {"version": "0.33.0"}
+    assert simulator.received() == before
+
+
 def test_a_client_that_does_not_read_is_disconnected_and_blocks_no_others(crowd):
     with running_simulator(**{**FAST, "step_ms": 0.05}, max_model_len=1_000_000) as simulator:
         lazy = crowd.enter_context(closing(socket.socket()))

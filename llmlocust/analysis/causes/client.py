@@ -14,6 +14,8 @@ HALF_BUSY = 0.4
 """Share of a core from which the load generator's own queue may add time."""
 MOSTLY_THINKING = 0.3
 """Share of the users with a request in flight, below which the load on the server is much lower than their number."""
+SLOWER = 1.5
+"""Factor by which the server's own ITL grows if its steps are slower at this load."""
 FROZEN = 3.0
 """Seconds without an answer that count as a frozen server. `/metrics` of a loaded vLLM hangs for seconds, too, so the
 tokens must stop as well."""
@@ -57,7 +59,8 @@ def client(view: View) -> Opinion:
         witnesses.append(Witness("ttft", text, "time outside", is_change=True))
     # where the server reports its own times, only the rest can be the load generator's
     share = view.pieces.share("network") if view.is_exposed("server.ttft") else 0.9
-    if view.is_queueing:
+    # the steps of the server itself are slower (llama.cpp reports no TTFT)
+    if view.is_queueing or view.value("server.itl") > SLOWER * view.lowest("server.itl"):
         share = min(share, 0.4)
     if view.effect == FAILURES and not view.is_exposed("server.ttft"):
         share = 0.3

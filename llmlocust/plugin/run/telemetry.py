@@ -17,8 +17,9 @@ from llmlocust.plugin.run.state import RunState
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import RunFiles
 
-_MAX_BEGIN = 2.0
-"""Seconds that the load waits for the first answers of the sources, so that no request comes before them."""
+_MAX_BEGIN = 6.0
+"""Seconds that the load waits for the first answers of the sources, so that no request comes before them. The process
+itself waits for a slow source for two."""
 _MAX_END = 5.0
 """Seconds that the end of a run waits for the last messages of the observing process."""
 _LOOK = 0.02

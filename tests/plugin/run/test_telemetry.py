@@ -136,7 +136,7 @@ def test_the_load_waits_for_the_first_answers_but_not_long(tmp_path):
     run.add(Telemetry(lambda: process, lambda write: None))
     before = cluster.now
     run.begin()
-    assert 1.9 < cluster.now - before < 2.5
+    assert 5.9 < cluster.now - before < 6.5
 
 
 def test_the_file_of_a_day_has_at_most_50_mb(tmp_path):
