@@ -372,3 +372,19 @@ def test_the_json_has_the_names_that_are_documented():
     }
     void = json.loads(json.dumps(fault_data(FaultReport(window(confirmed_began=None), confirmed=False), EPOCH)))
     assert (void["confirmed"], void["recovery"]["seconds"], void["lost"]) == (False, None, None)
+
+
+def test_a_request_that_the_end_cut_off_is_bad_if_it_was_late_before():
+    rows = requests(1, lambda at: 0.0)
+    hangs = rows.due > EPOCH + BEGAN
+    rows = Requests.of(
+        rows.due,
+        np.where(hangs, EPOCH + END - rows.due, rows.e2e),
+        np.where(hangs, "aborted", rows.outcome),
+        ttft=np.where(hangs, math.nan, rows.ttft),
+    )
+    result = report(rows)
+    assert result.recovery.censored
+    assert result.metastable is True
+    assert result.depth == 1.0
+    assert result.lost == 0.0  # the end of the run decided on them, not the server

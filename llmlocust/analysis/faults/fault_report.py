@@ -181,8 +181,8 @@ def _judged(
     watched = recovering.watch(requests, baseline, lifted, until)
     recovery = recovering.time_to_recover(watched, baseline.off)
     recovered = until if recovery.seconds is None else lifted + recovery.seconds
-    is_good, is_off = baseline.is_good(requests), baseline.is_off(requests)
-    during = course_of(requests, is_good, is_off, began, max(began + 1.0, math.ceil(recovered - began) + began))
+    judged = baseline.is_known(requests), baseline.is_good(requests), baseline.is_off(requests)
+    during = course_of(requests, *judged, began, max(began + 1.0, math.ceil(recovered - began) + began))
     impact = effects.time_to_impact(requests, baseline, began, max(recovered, lifted))
     lost = effects.losses(requests, began, recovered)
     debt, debt_requests = effects.slo_debt(during, baseline.target)
@@ -212,7 +212,7 @@ def _judged(
         metastable=verdict.value,
         metastable_why=verdict.why,
         error_mix=lost.kinds,
-        course=course_of(requests, is_good, is_off, baseline.began, until),
+        course=course_of(requests, *judged, baseline.began, until),
         observed=until - lifted,
         remarks=tuple(_remarks(requests, baseline, conditions, began, lifted)),
     )

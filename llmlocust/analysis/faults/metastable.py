@@ -95,7 +95,7 @@ def _is_usual_load(requests: Requests, baseline: Baseline, lifted: float, until:
 
 
 def _is_bad_at_end(requests: Requests, baseline: Baseline, until: float) -> bool:
-    rows = requests.where((requests.due < until) & ~requests.is_aborted)
+    rows = requests.where((requests.due < until) & baseline.is_known(requests))
     last = min(int(np.searchsorted(rows.due, until - WINDOW)), max(0, len(rows) - MIN_WINDOW_REQUESTS))
     is_bad = ~baseline.is_good(rows)[last:]
     missed = baseline.off.exceeds(np.array([is_bad.sum()]), np.array([len(is_bad)]), CHANCE)
@@ -106,8 +106,8 @@ def _gets_better(requests: Requests, baseline: Baseline, lifted: float, until: f
     """Whether the backlog, or the share of bad requests, shrinks steadily in the last two thirds of the time since the lift."""
     edges = np.linspace(lifted + (until - lifted) / 3.0, until, _PARTS + 1)
     backlogs = [float(requests.in_flight(np.linspace(began, ended, 100)).mean()) for began, ended in pairwise(edges)]
-    is_bad = ~baseline.is_good(requests) & ~requests.is_aborted
-    places = np.searchsorted(requests.due, edges)
+    rows = requests.where(baseline.is_known(requests))
+    is_bad, places = ~baseline.is_good(rows), np.searchsorted(rows.due, edges)
     shares = [float(is_bad[begin:end].mean()) if end > begin else 1.0 for begin, end in pairwise(places)]
     return _shrinks(backlogs) or _shrinks(shares)
 
