@@ -393,7 +393,7 @@ def draw_storm(seed: int) -> Case:
     """Return a case whose clients time out and retry, while the server goes on with answers that no client reads.
 
     Some of these servers never recover, because the retries keep them full; others recover, soon or late. `end` is the end of
-    a test that waits for three outages and five time-outs, or up to twice as long.
+    a test that waits for five outages and five time-outs, or up to twice as long.
     """
     generator = random.Random(seed * 7 + 3)
     rate, slots = _log(generator, 4.0, 12.0), generator.choice([4, 8, 16])
@@ -412,7 +412,7 @@ def draw_storm(seed: int) -> Case:
     fault = Fault(generator.choice([STORM, FREEZE]), BASELINE, BASELINE + seconds)
     if fault.kind == STORM:
         fault = replace(fault, load=_log(generator, 0.5, 5.0), cold=_log(generator, 5.0, 30.0))
-    waited = max(60.0, 3.0 * seconds, 5.0 * timeout) * generator.uniform(1.02, 2.0)
+    waited = max(60.0, 5.0 * seconds, 5.0 * timeout) * generator.uniform(1.02, 2.0)
     return Case(seed, settings, rate, tokens, clients, fault, fault.lifted + waited)
 
 

@@ -70,6 +70,12 @@ class Baseline:
     def is_off(self, requests: Requests) -> Bools:
         return ~(requests.is_ok & requests.meets & self._is_usual(requests))
 
+    def is_known(self, requests: Requests) -> Bools:
+        """Return which requests are known to be off or not. One that the run's end cut off may have been late before that."""
+        age = requests.ended - requests.due
+        is_late = (age > self.limit) & (np.isnan(requests.ttft) | (self.metric != "ttft"))
+        return ~requests.is_aborted | is_late
+
     def has_slow_tokens(self, requests: Requests) -> Bools:
         return np.asarray(requests.tpot > self.tpot_limit)
 

@@ -43,12 +43,12 @@ class Course:
 
 
 def course_of(
-    requests: Requests, is_good: Bools, is_off: Bools, began: float, ended: float, width: float = 1.0
+    requests: Requests, is_known: Bools, is_good: Bools, is_off: Bools, began: float, ended: float, width: float = 1.0
 ) -> Course:
     """Return the course between two moments. Its last bucket is complete. Requests without a known outcome are left out."""
     count = max(0, int((ended - began) / width + 1e-9))
     places = np.floor((requests.due - began) / width + 1e-9).astype(int)
-    is_inside = (places >= 0) & (places < count) & ~requests.is_aborted
+    is_inside = (places >= 0) & (places < count) & is_known
     places, weight = places[is_inside], requests.weight[is_inside]
 
     def counts(values: Floats) -> Floats:

@@ -181,13 +181,14 @@ def _judged(
     watched = recovering.watch(requests, baseline, lifted, until)
     recovery = recovering.time_to_recover(watched, baseline.off)
     recovered = until if recovery.seconds is None else lifted + recovery.seconds
-    is_good, is_off = baseline.is_good(requests), baseline.is_off(requests)
-    during = course_of(requests, is_good, is_off, began, max(began + 1.0, math.ceil(recovered - began) + began))
+    judged = baseline.is_known(requests), baseline.is_good(requests), baseline.is_off(requests)
+    during = course_of(requests, *judged, began, max(began + 1.0, math.ceil(recovered - began) + began))
     impact = effects.time_to_impact(requests, baseline, began, max(recovered, lifted))
     lost = effects.losses(requests, began, recovered)
     debt, debt_requests = effects.slo_debt(during, baseline.target)
     backlog, drain = effects.backlog(requests, baseline, lifted, until)
-    verdict = _verdict(requests, baseline, recovery, fault, conditions)
+    relapse = None if recovery.seconds is None else recovering.relapse(watched, recovery.seconds, baseline.off)
+    verdict = _verdict(requests, baseline, recovery, relapse, fault, conditions)
     return FaultReport(
         fault,
         confirmed=True,
@@ -197,7 +198,7 @@ def _judged(
         recovery=recovery,
         full_recovery=recovering.time_to_full_recovery(watched, recovery, baseline.off, baseline.slow_tokens),
         first_success=effects.time_to_first_success(requests, began, lifted),
-        relapse=None if recovery.seconds is None else recovering.relapse(watched, recovery.seconds, baseline.off),
+        relapse=relapse,
         lost=lost.requests,
         cut_streams=lost.streams,
         lost_tokens=lost.tokens,
@@ -211,20 +212,23 @@ def _judged(
         metastable=verdict.value,
         metastable_why=verdict.why,
         error_mix=lost.kinds,
-        course=course_of(requests, is_good, is_off, baseline.began, until),
+        course=course_of(requests, *judged, baseline.began, until),
         observed=until - lifted,
         remarks=tuple(_remarks(requests, baseline, conditions, began, lifted)),
     )
 
 
 def _verdict(
-    requests: Requests, baseline: Baseline, recovery: RecoveryTime, fault: FaultWindow, conditions: Conditions
+    requests: Requests,
+    baseline: Baseline,
+    recovery: RecoveryTime,
+    relapse: float | None,
+    fault: FaultWindow,
+    conditions: Conditions,
 ) -> Metastable:
-    outage, lifted = fault.outage or 0.0, fault.lifted or 0.0
-    is_open = conditions.unit == RATE
-    return metastable(
-        requests, baseline, recovery, outage, lifted, conditions.until, conditions.timeout, is_open=is_open
-    )
+    outage, lifted, is_open = fault.outage or 0.0, fault.lifted or 0.0, conditions.unit == RATE
+    until, timeout = conditions.until, conditions.timeout
+    return metastable(requests, baseline, recovery, relapse, outage, lifted, until, timeout, is_open=is_open)
 
 
 def _remarks(

@@ -22,8 +22,9 @@ from llmlocust.analysis.faults.recovery import CHANCE, MIN_WINDOW_REQUESTS, WIND
 from llmlocust.analysis.faults.requests import Requests
 from llmlocust.text.message import Message, message
 
-OUTAGES, TIMEOUTS = 3.0, 5.0
-"""Multiples of the outage and of the clients' time-out that must have passed since the lift."""
+OUTAGES, TIMEOUTS = 5.0, 5.0
+"""Multiples of the outage and of the clients' time-out that must have passed since the lift. A server that is 75 % busy needs
+three outages to work off its backlog, one that is 83 % busy needs five. If its clients have left, they do not see it shrink."""
 _LOAD_TOLERANCE = 0.1
 """Share by which the load may differ from the baseline's, besides chance."""
 _Z = 3.0
@@ -44,6 +45,7 @@ def metastable(
     requests: Requests,
     baseline: Baseline,
     recovered: RecoveryTime,
+    relapse: float | None,
     outage: float,
     lifted: float,
     until: float,
@@ -53,6 +55,10 @@ def metastable(
 ) -> Metastable:
     """Judge a fault that is confirmed to be over. `timeout` is that of the clients in seconds; 0 if they have none."""
     if recovered.seconds is not None:
+        if relapse is not None and _is_bad_at_end(requests, baseline, until):
+            return Metastable(
+                None, message("The service recovered for a while, and was bad again when the load ended.")
+            )
         return Metastable(False, message("The service recovered."))
     if not recovered.censored:
         return Metastable(None, message("Too little was observed after the fault."))
@@ -89,7 +95,7 @@ def _is_usual_load(requests: Requests, baseline: Baseline, lifted: float, until:
 
 
 def _is_bad_at_end(requests: Requests, baseline: Baseline, until: float) -> bool:
-    rows = requests.where((requests.due < until) & ~requests.is_aborted)
+    rows = requests.where((requests.due < until) & baseline.is_known(requests))
     last = min(int(np.searchsorted(rows.due, until - WINDOW)), max(0, len(rows) - MIN_WINDOW_REQUESTS))
     is_bad = ~baseline.is_good(rows)[last:]
     missed = baseline.off.exceeds(np.array([is_bad.sum()]), np.array([len(is_bad)]), CHANCE)
@@ -99,12 +105,9 @@ def _is_bad_at_end(requests: Requests, baseline: Baseline, until: float) -> bool
 def _gets_better(requests: Requests, baseline: Baseline, lifted: float, until: float) -> bool:
     """Whether the backlog, or the share of bad requests, shrinks steadily in the last two thirds of the time since the lift."""
     edges = np.linspace(lifted + (until - lifted) / 3.0, until, _PARTS + 1)
-    backlogs = [
-        max(0.0, float(requests.in_flight(np.linspace(began, ended, 100)).mean()) - baseline.max_in_flight)
-        for began, ended in pairwise(edges)
-    ]
-    is_bad = ~baseline.is_good(requests) & ~requests.is_aborted
-    places = np.searchsorted(requests.due, edges)
+    backlogs = [float(requests.in_flight(np.linspace(began, ended, 100)).mean()) for began, ended in pairwise(edges)]
+    rows = requests.where(baseline.is_known(requests))
+    is_bad, places = ~baseline.is_good(rows), np.searchsorted(rows.due, edges)
     shares = [float(is_bad[begin:end].mean()) if end > begin else 1.0 for begin, end in pairwise(places)]
     return _shrinks(backlogs) or _shrinks(shares)
 

@@ -67,7 +67,7 @@ class Watched:
 
 
 def watch(requests: Requests, baseline: Baseline, lifted: float, until: float) -> Watched:
-    is_inside = (requests.due >= lifted) & (requests.due < until) & ~requests.is_aborted
+    is_inside = (requests.due >= lifted) & (requests.due < until) & baseline.is_known(requests)
     rows = requests.where(is_inside)
     return Watched(rows.due, baseline.is_off(rows), baseline.has_slow_tokens(rows), lifted, until)
 
