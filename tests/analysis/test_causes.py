@@ -397,6 +397,12 @@ def test_a_server_that_was_frozen_is_an_outage_and_no_limit():
     assert (named.key, named.degree) == ("outage", Degree.SHOWN)
 
 
+def test_requests_that_wait_for_their_first_token_need_places_even_if_a_larger_batch_is_slow():
+    """8 places, steps of 20 ms and 5 ms more for each sequence: with more places, no request would wait."""
+    named = cause(batch(limit=8, slope=0.005), "ttft.p95 < 200ms")
+    assert (named.key, named.degree) == ("slots", Degree.SHOWN)
+
+
 def test_telemetry_that_hangs_under_load_is_no_outage_while_tokens_come():
     """vLLM's /metrics hangs for seconds under load."""
     silent = TelemetryEvent(1e9 + 200.0, "silent", "server:8000", 8.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from llmlocust.analysis.causes.opinion import Opinion, Witness, goes, value_at
-from llmlocust.analysis.causes.view import AT_LIMIT, TIME, TPOT, WAITS_FROM, View
+from llmlocust.analysis.causes.view import AT_LIMIT, TIME, TPOT, TTFT, WAITS_FROM, View
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message
 
@@ -77,7 +77,8 @@ def slots(view: View) -> Opinion:
     witnesses = _of_places(view)
     if not view.is_exposed("running"):
         return _slots_by_client(view)
-    cost = _or(view.batch_cost, 0.0)
+    # a larger batch ends the wait for the first token, whatever its steps cost
+    cost = 0.0 if view.effect == TTFT else _or(view.batch_cost, 0.0)
     free = (1.0 - view.prefill_load(view.at)) * (1.0 - cost)
     free *= view.clock_share(view.at)
     share = view.timely * _queue_share(view) * (free if view.is_full else 0.5 * free)
@@ -315,7 +316,9 @@ def _of_steps(view: View, key: str, *, is_compute: bool) -> Opinion:
         witnesses.append(Witness("gpu.tensor_active", _change_or_value(view, "gpu.tensor_active"), "gpu counters"))
     elif dram >= HIGH_BANDWIDTH and not tensor >= dram:
         witnesses.append(Witness("gpu.dram_active", _change_or_value(view, "gpu.dram_active"), "gpu counters"))
-    of_queue = 0.0 if kv_is_full(view) else cost * (1.0 - view.prefill_load(view.at))
+    of_queue = cost * (1.0 - view.prefill_load(view.at))
+    if kv_is_full(view) or (view.effect == TTFT and view.is_queueing):
+        of_queue = 0.0
     pieces = view.pieces
     share = pieces.share("decode") + of_queue * pieces.share("queue", "undivided")
     says = message("Each step of decode takes longer with more sequences in the batch.")
