@@ -229,7 +229,7 @@ def test_slow_close_delays_the_end_and_no_data(proxy, server):
     proxy.set("slow_close 700ms", "slow")
     with connected(proxy) as client:
         assert seconds_of(lambda: (client.sendall(get("/closes")), read_all(client))) >= 0.695
-        assert counters_of(proxy, "slow")["acted"] == 1
+        assert counters_of(proxy, "slow")["acted"] >= 1  # the other direction may have ended, too
     proxy.clear("slow")
     proxy.set("slow_close 1000s", "slower")
     with connected(proxy) as client:

@@ -303,7 +303,7 @@ def test_a_server_that_cannot_be_reached_resets_the_client(server):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     with ProxyProcess(url) as proxy:
-        with connected(proxy) as client, pytest.raises(ConnectionError):
+        with pytest.raises(ConnectionError), connected(proxy) as client:
             ask(client, "/x")
         report = proxy.counters()
         assert report["upstream_failures"] == 1

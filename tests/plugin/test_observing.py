@@ -78,7 +78,7 @@ def test_the_server_under_test_is_observed_by_itself(simulator, tmp_path):
     assert float(many["process.memory"]["mean"]) > 0.0
     sources = run_info(tmp_path)["telemetry"]["sources"]
     assert [source["state"] for source in sources] == ["ok"] * 3
-    assert sources[0]["engine"] == "vLLM"
+    assert sources[0]["engine"] == "vLLM 0.33.0"
     rows = table(tmp_path, "telemetry")
     assert {"running", "kv.usage", "process.cpu", "cpu"} <= {row["metric"] for row in rows}
 

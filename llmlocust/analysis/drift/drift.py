@@ -67,23 +67,25 @@ class Drift:
     @property
     def says(self) -> Message:
         """One sentence."""
-        names = {"figure": term(self.figure), "per": term(self.per)}
+        figure, per = term(self.figure), term(self.per)
         if self.is_drifting:
             return message(
                 "{figure} drifts by {slope} per {per} (95 % CI {low} to {high}).",
+                figure=figure,
+                per=per,
                 slope=words.digits(self.slope),
                 low=words.digits(self.low),
                 high=words.digits(self.high),
-                **names,
             )
         if self.slows_down:
             return message(
-                "{figure} grew at first and then stopped: the warm-up was longer than the part left out.", **names
+                "{figure} grew at first and then stopped: the warm-up was longer than the part left out.", figure=figure
             )
         return message(
             "{figure}: no drift above {smallest} per {per}, the smallest that this run could have found.",
+            figure=figure,
+            per=per,
             smallest=words.digits(self.smallest),
-            **names,
         )
 
 
