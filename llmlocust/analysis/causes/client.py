@@ -59,8 +59,9 @@ def client(view: View) -> Opinion:
         witnesses.append(Witness("ttft", text, "time outside", is_change=True))
     # where the server reports its own times, only the rest can be the load generator's
     share = view.pieces.share("network") if view.is_exposed("server.ttft") else 0.9
-    # the steps of the server itself are slower (llama.cpp reports no TTFT)
-    if view.is_queueing or view.value("server.itl") > SLOWER * view.lowest("server.itl"):
+    # without the server's TTFT, as with llama.cpp, slower steps are the sign that the server itself is slower
+    is_slower = view.value("server.itl") > SLOWER * view.lowest("server.itl")
+    if view.is_queueing or (is_slower and not view.is_exposed("server.ttft")):
         share = min(share, 0.4)
     if view.effect == FAILURES and not view.is_exposed("server.ttft"):
         share = 0.3
