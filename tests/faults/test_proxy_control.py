@@ -279,7 +279,7 @@ def test_a_server_behind_https_gets_its_own_name(authority, fault):
 
 def test_the_certificate_of_the_server_is_checked(authority):
     with tls_server(authority) as server, ProxyProcess(server.url.replace("http:", "https:")) as proxy:
-        with connected(proxy) as client, pytest.raises(ConnectionError):
+        with pytest.raises(ConnectionError), connected(proxy) as client:
             ask(client, "/x")
         assert "CERTIFICATE_VERIFY_FAILED" in proxy.counters()["last_failure"]
 
