@@ -93,9 +93,9 @@ def test_the_server_and_the_client_count_the_same_requests_and_tokens(simulator,
     ended = [request for request in simulator.truth() if request["outcome"] == "completed"]
     assert len(ended) == 31  # with the request of the preflight, before the observation
     # a counter is interpolated at the borders of the level
-    assert float(counted["finished"]["increase"]) == pytest.approx(30, abs=1.5)
+    assert float(counted["finished"]["increase"]) == pytest.approx(30, abs=0.5)
     tokens = sum(request["output_tokens"] for request in ended[1:])
-    assert float(counted["generation_tokens"]["increase"]) == pytest.approx(tokens, rel=0.05)
+    assert float(counted["generation_tokens"]["increase"]) == pytest.approx(tokens, rel=0.02)
 
 
 def test_none_observes_nothing(simulator, tmp_path):
