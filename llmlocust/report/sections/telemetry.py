@@ -165,7 +165,7 @@ def start_of(run: RunData) -> float:
 
 
 def events_shown(run: RunData) -> list[TelemetryEvent]:
-    """Return the first events. A server that restarts again and again has hundreds."""
+    """Return the first events: a server that restarts in a loop has hundreds."""
     return run.events[:_MAX_EVENTS]
 
 
