@@ -9,19 +9,17 @@ _IDLE: Labels = {"mode": ("idle", "iowait")}
 _ONCE: Labels = {"mode": ("!guest", "!guest_nice")}
 """The time of guests is part of the user time, too."""
 
+
+def _busy(seconds: str) -> Rule:
+    """Return the rule of a machine's CPU from its seconds by mode."""
+    return Rule("cpu", "ratio", (seconds,), per=(seconds,), where=_IDLE, per_where=_ONCE, complement=True)
+
+
 NODE_EXPORTER = Engine(
     "node_exporter",
     signs=("node_cpu_seconds", "node_memory_", "node_exporter_build_info", "node_netstat_"),
     rules=(
-        Rule(
-            "cpu",
-            "ratio",
-            ("node_cpu_seconds",),
-            per=("node_cpu_seconds",),
-            where=_IDLE,
-            per_where=_ONCE,
-            complement=True,
-        ),
+        _busy("node_cpu_seconds"),
         Rule(
             "memory",
             "gauge",
@@ -114,15 +112,7 @@ LOCAL_MACHINE = Engine(
     "local machine",
     signs=("llmlocust_machine_",),
     rules=(
-        Rule(
-            "cpu",
-            "ratio",
-            ("llmlocust_machine_cpu_seconds",),
-            per=("llmlocust_machine_cpu_seconds",),
-            where=_IDLE,
-            per_where=_ONCE,
-            complement=True,
-        ),
+        _busy("llmlocust_machine_cpu_seconds"),
         Rule(
             "memory",
             "gauge",
