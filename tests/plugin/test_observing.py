@@ -83,19 +83,42 @@ def test_the_server_under_test_is_observed_by_itself(simulator, tmp_path):
     assert {"running", "kv.usage", "process.cpu", "cpu"} <= {row["metric"] for row in rows}
 
 
+GATED = f"""
+import gevent
+{MANUAL_RAMP}
+
+def _ask(self):
+    while not os.path.exists("go") or self.sent >= 10:
+        gevent.sleep(0.05)
+    self.sent += 1
+    self.chat()
+
+Chat.sent, Chat.tasks = 0, [_ask]
+"""
+"""Users send ten requests each, after the test has created a file."""
+
+
 def test_the_server_and_the_client_count_the_same_requests_and_tokens(simulator, tmp_path):
-    """Levels begin and end by the test, and no request is in flight at these moments."""
+    """No request is in flight at the borders of the level, where counters are interpolated between two scrapes."""
     simulator.clear()
-    options = [*headless(simulator), "--llm-requests", "30", "--llm-levels", "3", "--llm-max-tokens", "20"]
-    with Locust(tmp_path, options, RAMP, environment=ON) as locust:
-        locust.ends()
+
+    def rates():
+        rows = table(tmp_path, "telemetry")
+        return [float(row["value"]) for row in rows if row["metric"] == "finished" and row["value"]]
+
+    options = [*headless(simulator), "--llm-levels", "3", "--llm-max-tokens", "20", "--llm-drain", "1"]
+    with Locust(tmp_path, [*options, "--llm-warmup", "0.1"], GATED, environment=ON) as locust:
+        wait_for_level(tmp_path, 0, 2.0)
+        (tmp_path / "go").touch()
+        wait_for(simulator.truth, lambda requests: len(requests) == 31)
+        wait_for(rates, lambda rates: any(rates) and not any(rates[-3:]))
+        end_level(tmp_path, 0)
+        assert locust.ends() == 0, locust.log
     counted = figures(tmp_path, 0)
     ended = [request for request in simulator.truth() if request["outcome"] == "completed"]
     assert len(ended) == 31  # with the request of the preflight, before the observation
-    # a counter is interpolated at the borders of the level
-    assert float(counted["finished"]["increase"]) == pytest.approx(30, abs=0.5)
-    tokens = sum(request["output_tokens"] for request in ended[1:])
-    assert float(counted["generation_tokens"]["increase"]) == pytest.approx(tokens, rel=0.02)
+    assert float(counted["finished"]["increase"]) == 30
+    assert float(counted["generation_tokens"]["increase"]) == sum(request["output_tokens"] for request in ended[1:])
 
 
 def test_none_observes_nothing(simulator, tmp_path):
