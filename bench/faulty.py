@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from llmlocust.analysis.faults.fault_report import Conditions, FaultReport, recovery_of
-from llmlocust.analysis.faults.fault_window import FaultWindow
 from llmlocust.analysis.faults.requests import Requests
+from llmlocust.metrics.fault_window import FaultWindow
 from llmlocust.simulator.settings import Settings
 from llmlocust.simulator.virtual import ClientEvent, Request, VirtualServer
 

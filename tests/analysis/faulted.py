@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from llmlocust.analysis.faults.fault_report import Conditions, FaultReport, recovery_of
-from llmlocust.analysis.faults.fault_window import FaultWindow
 from llmlocust.analysis.faults.requests import Requests
+from llmlocust.metrics.fault_window import FaultWindow
 
 EPOCH = 1_795_000_000.0
 BEGAN, LIFTED, END = 100.0, 120.0, 240.0

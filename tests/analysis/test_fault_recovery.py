@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from llmlocust.analysis.faults import noise
 from llmlocust.analysis.faults.fault_json import fault_data
 from llmlocust.analysis.faults.fault_report import Conditions, FaultReport, recoveries_of, recovery_of
-from llmlocust.analysis.faults.fault_window import FaultWindow
 from llmlocust.analysis.faults.noise import Noise, critical_count
 from llmlocust.analysis.faults.recovery import RecoveryTime
 from llmlocust.analysis.faults.repeats import range_of, recovery_range
 from llmlocust.analysis.faults.requests import WRONG_SUCCESS, Requests
+from llmlocust.metrics.fault_window import FaultWindow
 from llmlocust.metrics.levels import USERS
 from llmlocust.metrics.thresholds import Threshold
 from tests.analysis.faulted import BEGAN, END, EPOCH, LIFTED, outage, report, requests, shares, window

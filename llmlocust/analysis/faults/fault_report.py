@@ -13,10 +13,10 @@ from llmlocust.analysis.faults import effects
 from llmlocust.analysis.faults import recovery as recovering
 from llmlocust.analysis.faults.baseline import MIN_REQUESTS, Baseline, baseline_of
 from llmlocust.analysis.faults.course import Course, course_of
-from llmlocust.analysis.faults.fault_window import FaultWindow
 from llmlocust.analysis.faults.metastable import Metastable, metastable
 from llmlocust.analysis.faults.recovery import UNKNOWN, WINDOW, RecoveryTime
 from llmlocust.analysis.faults.requests import Requests
+from llmlocust.metrics.fault_window import FaultWindow
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, sentences, term

@@ -1,4 +1,7 @@
-"""`FaultWindow`: when a fault was injected and lifted. Pure."""
+"""`FaultWindow`: a fault that a run injected, and when. Pure.
+
+The process that injects faults reports it, run.json keeps it in `faults`, and the analysis computes the recovery from it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FaultWindow:
-    """A fault on purpose. Moments are epoch seconds; None where they are not known."""
+    """One injection of a fault. Moments are epoch seconds; None where they are not known or have not come yet."""
 
     name: str
+    """The name that the plan gives, or the action."""
     kind: str
+    """The first word of the action, such as down, latency or kill."""
     began: float | None
     """When the injector injected the fault."""
     lifted: float | None
@@ -19,6 +24,14 @@ class FaultWindow:
     """When something other than the users showed that the fault was present."""
     confirmed_lifted: float | None = None
     """When something other than the users showed that the fault was over."""
+    id: str = ""
+    """The number of the fault in the plan and that of its injection, such as 1.1; unique in a run."""
+    action: str = ""
+    """The action in the notation of the plan."""
+    evidence: str = ""
+    """What confirmed the fault, such as a counter of the proxy; a message."""
+    problem: str = ""
+    """Why the fault could not be injected, lifted or confirmed, as a message; empty without a problem."""
 
     @property
     def is_confirmed(self) -> bool:
