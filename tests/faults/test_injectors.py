@@ -215,9 +215,9 @@ TBF = "tbf rate 1mbit burst 32kbit latency 400ms"
 @pytest.fixture
 def namespace():
     name = f"llmlocust-{uuid.uuid4().hex[:8]}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
+    result = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.skip(f"no network namespace can be made here: {result.stderr.strip()}")
     try:
         subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
         yield name
