@@ -16,6 +16,7 @@ from llmlocust.load.distributions import parse, think_time
 from llmlocust.load.plans import SHAPES, STEPPED
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
+from llmlocust.metrics.stop_condition import StopCondition
 from llmlocust.metrics.thresholds import Gate, load_toml, parse_gates
 from llmlocust.observe import setup
 from llmlocust.plugin.findings import HasOptions
@@ -215,6 +216,7 @@ RULES: dict[str, Rule] = {
     "body": _read_by(lambda text: drawn_fields(extra_fields(text), random.Random())),
     "observe": _read_by(setup.check),
     "observe_interval": _rule(lambda value: 0.1 <= value <= 60.0, "0.1 to 60 seconds"),
+    "fault_stop": _read_by(StopCondition.parse, empty=True),
     "metrics_port": _rule(lambda value: 0 <= value < 65536, "a port from 1 to 65535; 0: none"),
     **dict.fromkeys(
         ("hold", "search_hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"), _ABOVE_ZERO

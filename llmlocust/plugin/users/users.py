@@ -503,6 +503,7 @@ def _headers(user: type[LLMUser], environment: Environment, own: Mapping[str, st
 
 def _endpoint_of(environment: Environment, host: str) -> Endpoint:
     targets = tuple(findings(environment)["targets"].get(host, {}).items())
+    host = findings(environment)["proxies"].get(host, host)
     return _endpoint(host, targets, given=option(environment, "path"), verify=not option(environment, "insecure"))
 
 
