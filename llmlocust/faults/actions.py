@@ -21,6 +21,7 @@ from llmlocust.faults.notation import joined, quoted, word
 from llmlocust.faults.proxy import faults as proxy_faults
 from llmlocust.faults.proxy.faults import REQUESTS, Fault
 from llmlocust.text import urls
+from llmlocust.text.media import one_line
 
 DEFAULT_WITHIN = 300.0
 """Seconds for a restarted server to become healthy."""
@@ -247,7 +248,7 @@ def parse(text: str) -> Action:
     try:
         return read(first, notation.words_of(text)[1:])
     except ValueError as problem:
-        raise ValueError(f"action '{shown}': {problem}; write it like '{example}'") from None
+        raise ValueError(one_line(f"action '{shown}': {problem}; write it like '{example}'")) from None
 
 
 def _proxy_action(text: str, first: str) -> Action:

@@ -17,7 +17,7 @@ _TRIES, _PAUSE = 3, 0.5
 _LOOK = 0.05
 """Seconds between two looks at whether a fault can be lifted."""
 
-NEVER_DUE = message("The run ended before the fault was due.")
+NEVER_DUE = message("the run ended before the fault was due")
 
 Report = Callable[[FaultWindow], None]
 Journal = Callable[[str, Sequence[Step] | None], None]
@@ -66,7 +66,7 @@ class Life:
         try:
             return self._stage(self._clock())
         except Exception as problem:  # whatever happens, the fault must be lifted
-            self._note(message("The injector failed: {reason}", reason=f"{type(problem).__name__}: {problem}"))
+            self._note(message("the injector failed: {reason}", reason=f"{type(problem).__name__}: {problem}"))
             return self._after_defect()
 
     def _after_defect(self) -> float | None:
@@ -154,7 +154,7 @@ class Life:
         except InjectorError as problem:
             if self._tries < _TRIES:
                 return now + _PAUSE
-            self._note(message("The fault could not be lifted: {reason}", reason=problem))
+            self._note(message("the fault could not be lifted: {reason}", reason=problem))
             return None
         self._journal(self._injection.id, None)
         self._change(lifted=now)
@@ -186,17 +186,17 @@ class Life:
 
     def _end(self) -> None:
         if self.window.confirmed_began is None:
-            self._note(message("Nothing but the users showed that the fault was present."))
+            self._note(message("nothing but the users showed that the fault was present"))
         if self.window.confirmed_lifted is None:
-            self._note(message("Nothing but the users showed that the fault was over."))
+            self._note(message("nothing but the users showed that the fault was over"))
         if self._reason and not self.window.is_confirmed:
-            self._note(message("The last look failed: {reason}", reason=self._reason))
+            self._note(message("the last look failed: {reason}", reason=self._reason))
         self._report(self.window)
 
     # ── problems ──
 
     def _fail(self, problem: InjectorError) -> None:
-        self._note(message("The fault could not be injected: {reason}", reason=problem))
+        self._note(message("the fault could not be injected: {reason}", reason=problem))
 
     def _note(self, problem: Message) -> None:
         self._problems.append(problem)

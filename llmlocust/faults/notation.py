@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
+NUMBER = r"[0-9]{1,13}(?:\.[0-9]{1,6})?"
 DURATION = rf"{NUMBER} ?(?:ms|s|m|h)"
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"b": 1, "kb": 1000, "mb": 10**6, "gb": 10**9, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
