@@ -25,6 +25,9 @@ from llmlocust.stream.record import Record
 USERS = "users"
 RATE = "rate"
 
+CUT, LEFT_OUT = "cut", "left out"
+"""What a fault on purpose does to the figures of a level (LevelFigures.fault)."""
+
 HEADLINE = ("p50", "p95", "p99")
 """Percentiles that are written with their interval, their range, and their value with failures as infinite."""
 COUNTED = tuple(key for key, metric in METRICS.items() if metric.is_counted)
@@ -272,6 +275,9 @@ begin or the end of this level."""
     """False if the number of requests is not known: `requests` then only expresses the share of failures."""
     phase: str = ""
     """Phase of the plan (vocabulary.PHASES); empty for none."""
+    fault: str = ""
+    """CUT if a fault was injected during the level and its figures are those before the fault; LEFT_OUT if a fault left \
+nothing of the level to judge; empty without a fault."""
 
     def reported(self, key: str) -> TelemetrySummary | None:
         """Return the telemetry of a metric of the vocabulary; None if it is not exposed."""

@@ -41,9 +41,12 @@ PREFIX_llm_run.json describes the run:
     telemetry                            {"sources": [{"name", "url", "engine", "state", "says", "settings", "exposes"}],
                                          "events": [{"time", "kind", "source", "seconds", "says"}], "cpu_seconds" (of the
                                          observing process, without its start)}: see metrics.telemetry; missing if nothing was observed
+    faults                               [{"id", "name", "kind", "action", "began", "lifted", "confirmed_began",
+                                         "confirmed_lifted" (epoch seconds, or null), "evidence", "problem"}]: the faults that
+                                         the run injected (metrics.fault_window); missing without a plan of faults
     checks                               [{"name", "ok", "value", "limit", "says", "levels" (affected levels; empty: the
                                          whole run)}]: validity checks that need the running process
-    Sentences ("says", "ended_by", the texts of "user_classes") are strings, or {"text", "template", "values"}: the text,
+    Sentences ("says", "evidence", "problem", "ended_by", the texts of "user_classes") are strings, or {"text", "template", "values"}: the text,
     and the template and values that it was made of (text.message.to_json), for pages in other languages
 
 Format history

@@ -58,7 +58,8 @@ def _cut_after(level: LevelFigures, hold: float, unit: str) -> Message:
 
 def _cut_short(figures: LevelFigures, facts: Facts) -> bool:
     hold = _planned_hold(figures, facts)
-    return hold is not None and figures.window < hold - HOLD_SLACK
+    # the figures of a level with a fault end before the fault
+    return hold is not None and not figures.fault and figures.window < hold - HOLD_SLACK
 
 
 def _planned_hold(figures: LevelFigures, facts: Facts) -> float | None:
