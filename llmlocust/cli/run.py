@@ -115,6 +115,10 @@ class _WithLocustArgs(click.Command):
     help="Source of telemetry beside the server itself: a URL of metrics such as http://gpu-box:9400/metrics, port:8000, "
     "machine, gpu, …; none: only the sources that are named; repeatable (docs/telemetry.md)",
 )
+@click.option(
+    "--retries", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Retries of a failed request, with the waits of OpenAI's SDK (docs/metrics.md#retries)",
+)  # fmt: skip
 @click.option("--think-time", default="0", show_default=True, help="Think time of users in seconds: 5, or 1-3")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
 @threshold_options(
