@@ -128,6 +128,10 @@ class _WithLocustArgs(click.Command):
 )
 @click.option("--fault-allow", default=None, metavar="HOST", help="Public hosts that faults may concern")
 @click.option("--fault-dry-run", is_flag=True, help="Print what would be injected and lifted, and send no load")
+@click.option(
+    "--retries", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Retries of a failed request, with the waits of OpenAI's SDK (docs/metrics.md#retries)",
+)  # fmt: skip
 @click.option("--think-time", default="0", show_default=True, help="Think time of users in seconds: 5, or 1-3")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
 @threshold_options(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 
+from llmlocust.load.backoff import OPENAI
 from llmlocust.load.curves import DEFAULT_LEVELS
 from llmlocust.load.plans import SHAPES, STEPPED
 from llmlocust.observe import setup
@@ -117,6 +118,8 @@ OPTIONS = (
     Option("abort-on-breach", False, "Stop the run as soon as a level is certain to violate a threshold"),
     Option("abort-grace", 10.0, "Seconds for which a level is measured before a violation may stop the run"),
     Option("drain", 30.0, "Maximum seconds that requests in flight may take to end after the ramp"),
+    Option("retries", 0, "Retries of a failed request, as an SDK does them; the request counts once, with the times and the outcome that its user felt. 0: none"),
+    Option("retry-backoff", OPENAI, "Waits before retries: the first wait, the factor of further ones, their maximum, and by how much chance shortens them; the longest Retry-After that is obeyed; until head or token: up to which point a stream is tried again. The default is that of OpenAI's Python SDK"),
     Option("timeout-connect", 10.0, "Seconds for name look-up, TCP and TLS"),
     Option("timeout-first-token", 120.0, "Seconds from sending to the first token"),
     Option("timeout-stall", 60.0, "Seconds between two pieces of a stream"),

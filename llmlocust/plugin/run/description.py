@@ -37,6 +37,7 @@ def describe(run: RunState, preflight: Mapping[str, Any]) -> dict[str, Any]:
         "counts": {
             "sent": ledger.sent,
             "ended": ledger.ended,
+            "attempts": ledger.sent + ledger.retries,
             "preflight": preflight.get("requests", 0),
         },
         "preflight": preflight,

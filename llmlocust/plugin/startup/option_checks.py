@@ -12,6 +12,7 @@ from llmlocust.analysis.checks.check import accepted_keys
 from llmlocust.analysis.gates import can_abort
 from llmlocust.load.answer_key import load as load_answers
 from llmlocust.load.arrivals import Process
+from llmlocust.load.backoff import Backoff
 from llmlocust.load.distributions import parse, think_time
 from llmlocust.load.plans import SHAPES, STEPPED
 from llmlocust.load.prompts import load as load_prompts
@@ -195,6 +196,8 @@ RULES: dict[str, Rule] = {
     "rate": _rule(lambda value: 0.0 <= value < math.inf, "requests per second such as 50; 0: users instead"),
     "max_in_flight": _rule(lambda value: 1 <= value < math.inf, "1 request or more"),
     "requests": _rule(lambda value: 0 <= value < math.inf, "a number of requests such as 200; 0: no fixed number"),
+    "retries": _rule(lambda value: 0 <= value <= 1000, "0 to 1000 retries"),
+    "retry_backoff": _read_by(Backoff.parse),
     "max_tokens": _read_by(parse),
     "temperature": _read_by(parse),
     "turns": _read_turns,
