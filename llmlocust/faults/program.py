@@ -112,10 +112,11 @@ class Program:
             self._end()
 
     def _read_commands(self, commands: BinaryIO) -> None:
-        with suppress(OSError, ValueError):
+        try:
             for line in commands:
                 self._commands.put(msgspec.json.decode(line))
-        self.lose()
+        finally:
+            self.lose()
 
     def _next_command(self) -> Mapping[str, Any]:
         """Return the next command; an empty one if an injection is due before it."""
