@@ -510,7 +510,7 @@ def test_a_command_that_fails_is_a_problem():
     with fault_program('at 0s for 500ms: run "exit 3" until "true" check "true"', patience=0.2) as program:
         program.start()
         window = program.wait_for(lambda window: "failed: exit 3" in window.problem)
-        assert window.confirmed_began is None
+        assert window.confirmed_lifted is None
 
 
 def test_a_command_that_still_runs_at_the_lift_is_ended():
