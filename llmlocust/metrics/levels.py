@@ -19,9 +19,11 @@ from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.ranges import Uncertain, without
 from llmlocust.metrics.telemetry import TelemetrySummary
-from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, NOT_THE_SERVERS, OK, QUANTILES
+from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, NOT_THE_SERVERS, OK, QUANTILES
 from llmlocust.stream.record import Record
 
+RETRIED = "retried_"
+"""Prefix of the counts of retried attempts, before their kind."""
 USERS = "users"
 RATE = "rate"
 
@@ -82,7 +84,8 @@ class Tally:
         self.numbers: Counter[str] = Counter()
         """By time of arrival: ended_ok, ended, tokens_in_window. By due time: due, dropped. Of the successful requests of \
 `outcomes`: input_tokens, inputs, output_tokens, chunks, coalesced, uncertain, stalls, counted_chunks, empty, cut, repeated, \
-judged, right, good (met every threshold, if there are any). Of all requests of `outcomes`: contradicting."""
+judged, right, good (met every threshold, if there are any). Of all requests of `outcomes`: contradicting, retries, and \
+retried_KIND, the retried attempts that failed in this way."""
         self.histograms: dict[str, Histogram] = {}
 
     @property
@@ -231,6 +234,10 @@ class LevelFigures:
     """Open load: requests of `due` that were never sent, because too many were in flight."""
     ok: int = 0
     aborted: int = 0
+    retries: int = 0
+    """Attempts after the first ones, of the requests sent inside the window."""
+    retried: Mapping[str, int] = field(default_factory=dict)
+    """Failed attempts that were tried again, by kind."""
     error_kinds: Mapping[str, int] = field(default_factory=dict)
     """Failed requests by kind, including CLIENT_KINDS."""
     throughput: float = math.nan
@@ -298,6 +305,11 @@ nothing of the level to judge; empty without a fault."""
         return self.requests + self.unsent
 
     @property
+    def attempts(self) -> int:
+        """Number of attempts of the clients at all requests that were sent inside the window."""
+        return self.attempted + self.aborted + self.retries
+
+    @property
     def lacks_requests(self) -> bool:
         """Whether the level was measured with users, but no user sent a request."""
         is_measured = self.unit == USERS and self.load > 0.0 and self.window > 0.0
@@ -327,6 +339,7 @@ nothing of the level to judge; empty without a fault."""
         ok = tally.outcomes[OK]
         kinds = {kind: n for kind, n in tally.outcomes.items() if kind not in (OK, ABORTED) and n}
         failed = tally.requests - ok
+        retried = {kind: n for kind in ERROR_KINDS if (n := tally.numbers[f"{RETRIED}{kind}"])}
         numbers = tally.numbers
         itls = tally.histogram("itl").count
         ranges = {metric: tally.ranges(metric) for metric in RANGED}
@@ -346,6 +359,8 @@ nothing of the level to judge; empty without a fault."""
             dropped=numbers["dropped"],
             ok=ok,
             aborted=tally.outcomes[ABORTED],
+            retries=numbers["retries"],
+            retried=retried,
             error_kinds=kinds,
             throughput=numbers["ended_ok"] / window if window else math.nan,
             output_tokens_per_s=numbers["tokens_in_window"] / window if window else math.nan,

@@ -50,6 +50,7 @@ def checks(
         generator.schedule_delay(levels),
         run.level_length(levels, facts),
         run.lost_requests(levels, facts),
+        run.retries(levels),
         run.outages(levels, facts),
         *steadiness.warm_up_and_drift(levels, facts),
         generator.lost_workers(levels, facts),

@@ -11,7 +11,7 @@ from llmlocust.analysis.phases.trend import Course, change_of
 from llmlocust.metrics.levels import LEFT_OUT, LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.metrics.vocabulary import BASELINE, FALL, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
+from llmlocust.metrics.vocabulary import BASELINE, FALL, FAULTS, HEALING, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, term
 
@@ -21,8 +21,8 @@ STEADY = ("", BASELINE, SOAK)
 """Phases whose levels should be stable."""
 BURSTS = (SPIKE, SURGE)
 """Phases that jump to a high load."""
-AFTER = (RECOVERY, FALL)
-"""Phases that are affected by a higher load before them."""
+AFTER = (RECOVERY, FALL, FAULTS, HEALING)
+"""Phases that are affected by a higher load before them, or by a fault."""
 
 
 def climbs(levels: Iterable[LevelFigures]) -> bool:

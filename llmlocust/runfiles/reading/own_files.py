@@ -160,6 +160,8 @@ def _is_possible(level: LevelFigures) -> bool:
         level.due,
         level.dropped,
         level.stalls,
+        level.retries,
+        *level.retried.values(),
         *level.error_kinds.values(),
     )
     times = (level.load, level.users, level.began, level.warmed_up, level.ended, level.window, level.throughput)

@@ -53,6 +53,8 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
     ok, times = rows[rows["outcome"] == OK], weights[rows["outcome"] == OK]
     for name in ("input_tokens", "inputs", "output_tokens", "chunks", "coalesced", "stalls"):
         tally.numbers[name] = int((ok[name].fillna(0) * times).sum())
+    if "attempts" in rows:
+        tally.numbers["retries"] = int(((rows["attempts"].fillna(1) - 1) * weights).sum())
     if "finish" in ok:
         tally.numbers["cut"] = int(times[ok["finish"].astype(str).str.lower().isin(CUT)].sum())
     if "right" in ok:
