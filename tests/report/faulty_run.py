@@ -21,6 +21,8 @@ class MadeFault:
     lifted: float
     recovers: float = 0.0
     """Seconds after the lift until requests are good again; infinite: never."""
+    heals_at: float = 0.0
+    """The load at and below which requests are good all the same."""
     kind: str = RESTART
     """RESTART: no connection, and streams that are under way are cut. SLOW: first tokens take twenty times as long."""
     name: str = "restart"
@@ -119,6 +121,8 @@ class _Files(MadeRun):
         if self.script.unit == RATE:
             row["delay"] = 0.1
         broken = next((fault for fault in self.script.faults if fault.began <= due < fault.is_bad_until), None)
+        if broken and due > broken.lifted and self.levels[index].load <= broken.heals_at:
+            broken = None
         if broken and broken.kind == RESTART:
             self._failed(self._bare(row), due, 0.002, "connect", "Connection refused")
             return

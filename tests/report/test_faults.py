@@ -139,6 +139,18 @@ def test_thresholds_decide_which_requests_are_good(tmp_path):
     assert strict.lost == loose.lost == 0.0
 
 
+HEALING = {"loads": (20.0, 16.0, 12.0, 8.0), "hold": 130.0, "phases": ("faults", *["healing"] * 3)}
+
+
+@pytest.mark.parametrize(("heals_at", "load"), [(12.0, 12), (4.0, None)])
+def test_a_metastable_service_heals_at_a_lower_load_or_not(tmp_path, heals_at, load):
+    report = assessment_of(tmp_path, **HEALING, faults=(replace(NEVER, lifted=85.0, heals_at=heals_at),))
+    (fault,) = data(report)["faults"]
+    assert fault["metastable"] is True
+    assert (fault["healing"]["tried"], fault["healing"]["load"]) == ([16, 12, 8], load)
+    assert ("It healed when the load was lowered to 12 requests/s" in fault["says"]) is (load is not None)
+
+
 # -- what the other figures make of a fault
 
 

@@ -13,6 +13,7 @@ from llmlocust.analysis.faults import effects
 from llmlocust.analysis.faults import recovery as recovering
 from llmlocust.analysis.faults.baseline import MIN_REQUESTS, Baseline, baseline_of
 from llmlocust.analysis.faults.course import Course, course_of
+from llmlocust.analysis.faults.healing import Healing
 from llmlocust.analysis.faults.metastable import Metastable, metastable
 from llmlocust.analysis.faults.recovery import FULL_WINDOW, UNKNOWN, WINDOW, RecoveryTime
 from llmlocust.analysis.faults.requests import Requests
@@ -87,6 +88,8 @@ class FaultReport:
     observed: float | None = None
     """Seconds from the lift until the load ended."""
     remarks: tuple[str, ...] = ()
+    healing: Healing | None = None
+    """The search for the load at which the service heals; None if there was none."""
     problem: str = ""
     """Why the recovery from a confirmed fault cannot be determined at all, as a sentence; empty if it can be judged."""
 
@@ -111,7 +114,8 @@ class FaultReport:
             return message(
                 "The recovery from “{name}” cannot be determined: {reason}", name=self.fault.name, reason=self.problem
             )
-        return sentences([self._recovered(self.fault.name), *self._costs()])  # type: ignore[return-value]
+        healing = [self.healing.says] if self.healing else []
+        return sentences([self._recovered(self.fault.name), *healing, *self._costs()])  # type: ignore[return-value]
 
     @property
     def in_brief(self) -> Message:
