@@ -369,7 +369,8 @@ def _cells(of_source: SourceRow) -> list[Any]:
 
 def _figures(summary: TelemetrySummary) -> list[Any]:
     figures = (summary.mean, summary.min, summary.max, summary.p50, summary.p95, summary.increase)
-    bounds = (*(summary.p50_bounds or (math.nan, math.nan)), *(summary.p95_bounds or (math.nan, math.nan)))
+    pairs = (summary.increase_bounds, summary.p50_bounds, summary.p95_bounds)
+    bounds = [bound for pair in pairs for bound in pair or (math.nan, math.nan)]
     # an increase of tokens must stay exact
     return [
         summary.samples,
