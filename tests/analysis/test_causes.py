@@ -570,6 +570,19 @@ def test_the_option_is_that_of_the_engine_and_no_other():
     assert not any("raise" in text for text in advice(levels))
 
 
+def test_an_option_that_is_set_already_is_not_named():
+    """vLLM's cache_config_info shows that its prefix cache is on, and the type of its KV cache."""
+    levels = batch(slots=5, kv=0.94, preempted=58, limit=8, running=4.9)
+
+    def texts(dtype):
+        settings = {"cache_dtype": dtype, "gpu_memory_utilization": "0.9"}
+        return " ".join(advice(levels, context=replace(FREE_CLIENT, sources=[source("vLLM 0.32.0", **settings)])))
+
+    assert "set --kv-cache-dtype fp8 (now auto)" in texts("auto")
+    assert "kv-cache-dtype" not in texts("fp8_e4m3")
+    assert "raise --gpu-memory-utilization (now 0.9) and lower --max-model-len" in texts("fp8")
+
+
 def test_an_opinion_never_is_shown_by_two_gauges_of_one_counter():
     bare = {"running", "waiting"}
     levels = [
