@@ -66,7 +66,7 @@ def test_a_service_that_stays_bad_is_censored():
     assert result.outage is None
     assert result.full_recovery.censored
     assert result.metastable is True
-    assert result.says.startswith("Metastable: down was over")
+    assert result.says.startswith("Metastable: “down” was over")
 
 
 def test_too_short_an_observation_is_censored_and_not_metastable():
@@ -74,7 +74,7 @@ def test_too_short_an_observation_is_censored_and_not_metastable():
     assert result.recovery.censored
     assert result.metastable is None
     assert "100 s are needed" in result.metastable_why
-    assert result.says.startswith("Not recovered within 30 s after down was lifted.")
+    assert result.says.startswith("Not recovered within 30 s after “down” was lifted.")
 
 
 def test_nothing_is_known_if_the_load_ends_with_the_fault():
@@ -99,7 +99,7 @@ def test_a_fault_without_an_effect():
         result = report(requests(seed, lambda at: 0.02))
         assert (result.impact, result.slo_debt, result.depth) == (None, 0.0, 0.0)
         assert result.recovery.seconds == 0.0
-        assert result.says.startswith("Users did not notice down.")
+        assert result.says.startswith("Users did not notice “down”.")
 
 
 def test_impact_and_detection_count_from_the_injection():
