@@ -138,7 +138,8 @@ class Command(Injector):
     def steps(self) -> list[Step]:
         until = [{"shell": self._action.shell(self._action.until)}] if self._action.until else []
         identity = identity_of(self._child.pid) if self._child is not None else None
-        return [*until, *([{"end": list(identity)}] if identity else [])]
+        # the command must not act after the one that lifts it
+        return [*([{"end": list(identity)}] if identity else []), *until]
 
     def prepare(self) -> None:
         """Start a shell that waits for its input: its process is known before the fault, and a killed run leaves nothing."""
