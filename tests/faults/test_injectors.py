@@ -311,6 +311,7 @@ def test_a_fault_in_a_namespace_that_was_removed_is_gone(text):
 
 @NEEDS_NETWORK
 def test_a_missing_device_or_namespace_is_a_line_before_the_load(namespace):
+    assert "rate" in new(f'tc lo "tbf rate nonsense burst 32kbit latency 1s" in netns {namespace}').check()
     assert "Cannot find device" in new(f'tc eth77 "{TBF}" in netns {namespace}').check()
     assert "Cannot open network namespace" in new(f'tc lo "{TBF}" in netns no-such').check()
     assert "Cannot open network namespace" in new("block port 80 in netns no-such").check()
