@@ -217,6 +217,19 @@ def test_the_steps_of_a_fault_that_was_not_injected_change_nothing():
         assert pids_at(port) == pids
 
 
+def test_a_server_that_must_end_first_continues_before_it_is_started_again():
+    with victim() as (port, process):
+        freeze, term = new(f"freeze port {port}"), new(f'term port {port} restart "{command_of(port)}"')
+        for injector in (freeze, term):
+            injector.prepare()
+        freeze.inject()
+        term.inject()
+        steps = {name: {"id": name, "steps": one.steps} for name, one in (("1.1", freeze), ("2.1", term))}
+        assert carry_out(steps).returncode == 0
+        process.wait()
+        assert wait_for(lambda: pids_at(port))
+
+
 # ── network ──
 
 NEEDS_NETWORK = pytest.mark.skipif(
