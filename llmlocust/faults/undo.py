@@ -148,11 +148,13 @@ _SHOW: dict[str, Callable[[Step], str]] = {
 
 
 def main() -> int:
-    """Carry out the steps of the messages on standard input, the newest fault first."""
+    """Carry out the steps of the messages on standard input, the newest fault first, and starts of processes last: those that
+    they replace may have to continue before they can end.
+    """
     lines = [json.loads(line) for line in sys.stdin if line.strip()]
+    documents = [line.get("undo", line) for line in reversed(lines)]
     failed = 0
-    for line in reversed(lines):
-        document = line.get("undo", line)
+    for document in sorted(documents, key=lambda document: any("restart" in step for step in document["steps"])):
         try:
             perform(document["steps"])
         except UndoError as problem:

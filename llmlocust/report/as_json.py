@@ -309,7 +309,7 @@ def _reported_metric(key: str, summary: TelemetrySummary | None) -> dict[str, An
     values: dict[str, Any] = {name: plain(summary[name] * scale) for name in ("mean", "min", "max", "p50", "p95")}
     if not math.isnan(summary.increase):
         values["increase"] = plain(summary.increase)
-    for name in ("p50_bounds", "p95_bounds"):
+    for name in ("increase_bounds", "p50_bounds", "p95_bounds"):
         if (bounds := getattr(summary, name)) is not None:
             values[name] = [plain(end * scale) for end in bounds]
     return values

@@ -82,6 +82,19 @@ def test_a_process_is_never_confused_with_another_one_of_the_same_pid():
         child.wait()
 
 
+def test_a_change_of_the_clock_confuses_no_process(monkeypatch):
+    child = subprocess.Popen(["sleep", str(PATIENCE)])
+    try:
+        own = targets.find(Target("pid", str(child.pid)))
+        if sys.platform == "linux":
+            monkeypatch.setattr("psutil._pslinux.boot_time", lambda: 12345.0)
+        assert own.process is not None
+        assert targets.find(Target("pid", str(child.pid))) == own
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_a_name_must_mean_one_process(tmp_path):
     script = tmp_path / f"server-{uuid.uuid4().hex[:8]}.py"
     script.write_text("import signal\nsignal.pause()\n")
@@ -215,9 +228,9 @@ TBF = "tbf rate 1mbit burst 32kbit latency 400ms"
 @pytest.fixture
 def namespace():
     name = f"llmlocust-{uuid.uuid4().hex[:8]}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
+    result = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.skip(f"no network namespace can be made here: {result.stderr.strip()}")
     try:
         subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
         yield name
@@ -464,6 +477,7 @@ def test_kubectl_runs_both_commands_and_a_distant_cluster_must_be_allowed(tmp_pa
     text = 'kubectl scale deploy/llm --replicas=0 until "scale deploy/llm --replicas=1"'
     injector = new(text)
     assert injector.check() == ""
+    injector.prepare()
     injector.inject()
     wait_for(injector._child.poll, lambda code: code == 0)
     injector.lift()

@@ -18,6 +18,8 @@ from llmlocust.text import urls
 from llmlocust.text.message import Message, message
 
 _CHECK_SECONDS = 10.0
+_WAITING = 'read -r line && exec /bin/sh -c "$1" </dev/null'
+"""The program of a shell that runs a command when a line arrives, and not if its input ends."""
 
 
 class Docker(Injector):
@@ -136,14 +138,24 @@ class Command(Injector):
         identity = identity_of(self._child.pid) if self._child is not None else None
         return [*until, *([{"end": list(identity)}] if identity else [])]
 
-    def inject(self) -> None:
+    def prepare(self) -> None:
+        """Start a shell that waits for its input: its process is known before the fault, and a killed run leaves nothing."""
         self._child = subprocess.Popen(
-            ["/bin/sh", "-c", self._action.shell(self._action.start)],
-            stdin=subprocess.DEVNULL,
+            ["/bin/sh", "-c", _WAITING, "sh", self._action.shell(self._action.start)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def inject(self) -> None:
+        assert self._child is not None
+        assert self._child.stdin is not None
+        try:
+            self._child.stdin.write(b"\n")
+            self._child.stdin.close()
+        except OSError:
+            raise InjectorError(f"the shell that waited for `{self._action.start}` has ended") from None
 
     def present(self) -> Message | None:
         assert self._child is not None
