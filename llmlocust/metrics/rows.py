@@ -99,6 +99,8 @@ TELEMETRY_LEVEL_COLUMNS = [
     "p50",
     "p95",
     "increase",
+    "increase_low",  # bounds of a counter's increase: its value at a border of the level lies between two scrapes
+    "increase_high",
     "p50_low",  # bounds of the bucket of a histogram's percentile
     "p50_high",
     "p95_low",

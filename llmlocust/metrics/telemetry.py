@@ -41,7 +41,8 @@ class TelemetrySummary:
     """One metric of telemetry over the window of a level, in the unit of the metric; NaN for a figure that is not known."""
 
     samples: int = 0
-    """Number of values. A value that an exporter repeats until its next update counts once."""
+    """Number of values. A value that an exporter repeats until its next update counts once. Of several sources together: the
+    number of the source with the fewest."""
     mean: float = math.nan
     """A gauge: weighted by time. A counter: its increase per second. A duration: the mean of what ended in the window."""
     min: float = math.nan
@@ -51,6 +52,8 @@ class TelemetrySummary:
     p95: float = math.nan
     increase: float = math.nan
     """Increase of a counter in the window; of a duration, the number of values."""
+    increase_bounds: tuple[float, float] | None = None
+    """A counter: the bounds of its increase. Its value at a border of the window lies between two scrapes."""
     p50_bounds: tuple[float, float] | None = None
     """A histogram: the bounds of the bucket that the percentile of all its values lies in."""
     p95_bounds: tuple[float, float] | None = None

@@ -1,14 +1,14 @@
 """`Account`: counts what one source reports, by the windows of levels. Pure: the time is an argument.
 
 Counters continue over restarts: their increments are summed over the pieces. At the borders of a window, counters are
-interpolated between the scrapes before and after it; the program scrapes at once at each border, so that the two are
-close together. Gauges are weighted by time, and a value holds until the next scrape.
+interpolated between the scrapes before and after it. The program scrapes at once at each border, but what happened between
+the two scrapes may all be on one side of it: an increase has bounds. Gauges are weighted by time, and a value holds until the next scrape.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -65,13 +65,25 @@ class Spread:
     def mean(self) -> float:
         return self.total / self.weight if self.weight else self.values.mean
 
-    def summary(self, mean: float, increase: float = math.nan) -> TelemetrySummary:
+    def summary(
+        self, mean: float, increase: float = math.nan, bounds: tuple[float, float] | None = None
+    ) -> TelemetrySummary:
         values = self.values
         if not values.count:
-            return TelemetrySummary(0, mean, increase=increase)
+            return TelemetrySummary(0, mean, increase=increase, increase_bounds=bounds)
         return TelemetrySummary(
-            self.samples, mean, values.min, values.max, values.quantile(0.5), values.quantile(0.95), increase
+            self.samples, mean, values.min, values.max, values.quantile(0.5), values.quantile(0.95), increase, bounds
         )
+
+
+class _Border(NamedTuple):
+    """The totals of counters, and the integrals of gauges, at a border of a window."""
+
+    at: dict[Series, float]
+    before: dict[Series, float]
+    """The counters that changed between the scrapes around the border: their totals at the first of the two."""
+    after: dict[Series, float]
+    """The same at the second."""
 
 
 @dataclass
@@ -81,9 +93,9 @@ class _Window:
     level: int
     begin: float
     end: float = math.inf
-    start: dict[Series, float] | None = None
-    """The totals of counters, and the integrals of gauges, at the begin; None until the next scrape."""
-    stop: dict[Series, float] | None = None
+    start: _Border | None = None
+    """None until the next scrape."""
+    stop: _Border | None = None
     spreads: defaultdict[str, Spread] = field(default_factory=lambda: defaultdict(Spread))
     extremes: dict[Series, tuple[float, float]] = field(default_factory=dict)
 
@@ -296,12 +308,12 @@ class Account:
         """Note the totals at the borders of windows that lie between the last scrape and this one."""
         for window in list(self._windows):
             if window.start is None and window.begin <= time:
-                window.start = self._snapshot(window.begin, time, moved)
+                window.start = self._border(window.begin, time, moved)
                 self._reset_extremes()
             if window.end <= time:
-                self._close(window, self._snapshot(window.end, time, moved))
+                self._close(window, self._border(window.end, time, moved))
 
-    def _close(self, window: _Window, stop: dict[Series, float]) -> None:
+    def _close(self, window: _Window, stop: _Border) -> None:
         window.stop = stop
         window.extremes = {
             series: (series.low, series.high) for series in self._exposition.series.values() if series.kind == "gauge"
@@ -312,6 +324,14 @@ class Account:
     def _reset_extremes(self) -> None:
         for series in self._exposition.series.values():
             series.low = series.high = series.raw
+
+    def _border(self, border: float, time: float, moved: Mapping[Series, float]) -> _Border:
+        counters = {series: before for series, before in moved.items() if series.is_counter}
+        return _Border(
+            self._snapshot(border, time, moved),
+            {series: 0.0 if math.isnan(before) else before for series, before in counters.items()},
+            {series: series.total for series in counters},
+        )
 
     def _snapshot(self, border: float, time: float, moved: Mapping[Series, float]) -> dict[Series, float]:
         """Return the totals of counters and the integrals of gauges at a moment between the last scrape and this one."""
@@ -338,7 +358,10 @@ class Account:
         for window in list(self._windows):
             if window.start is not None:
                 window.end = min(window.end, self.time)
-                self._close(window, self._snapshot(window.end, self.time, {}))
+                at = self._snapshot(window.end, self.time, {})
+                # the window may have lasted longer
+                after = {series: math.inf for series in at if series.is_counter}
+                self._close(window, _Border(at, {}, after))
 
     def results(self, level: int) -> list[Result]:
         """Return the metrics of the vocabulary in the window of a level."""
@@ -354,14 +377,14 @@ class Account:
             return []
         rows: list[Row] = []
         seconds = window.end - window.begin
-        for series, stop in window.stop.items():
+        for series, stop in window.stop.at.items():
             if series.kind not in ("counter", "gauge") or len(rows) >= _MAX_OWN:
                 continue
             if series.kind == "counter":
-                increase = stop - window.start.get(series, 0.0)
+                increase = stop - window.start.at.get(series, 0.0)
                 summary = TelemetrySummary(0, increase / seconds if seconds else math.nan, increase=increase)
             else:
-                start = window.start.get(series, math.nan)
+                start = window.start.at.get(series, math.nan)
                 low, high = window.extremes.get(series, (math.nan, math.nan))
                 summary = TelemetrySummary(
                     0, (stop - start) / seconds if seconds and not math.isnan(start) else series.raw, low, high
@@ -423,22 +446,31 @@ def _result(bound: Bound, window: _Window) -> Result | None:
             math.nan,
             {},
         )
-    growths = bound.growths(start, stop)
+    growths = bound.growths(start.at, stop.at)
     above, below = (math.fsum(values) for values in zip(*growths, strict=True)) if growths else (0.0, 0.0)
     if rule.kind == "counter":
         above *= rule.scale
         return Result(
             rule,
             bound.is_fallback,
-            spread.summary(above / seconds if seconds else math.nan, above),
+            spread.summary(above / seconds if seconds else math.nan, above, _bounds(bound, start, stop)),
             above,
             math.nan,
             {},
         )
-    buckets = bound.bucket_growths(start, stop)
+    buckets = bound.bucket_growths(start.at, stop.at)
     return Result(
         rule, bound.is_fallback, pooled(rule, spread, bound.quotient(growths), below, buckets), above, below, buckets
     )
+
+
+def _bounds(bound: Bound, start: _Border, stop: _Border) -> tuple[float, float]:
+    """Return the bounds of the increase of a counter: what changed at a border may all have been inside, or outside."""
+    least, most = (
+        math.fsum(above for above, _ in bound.growths(ChainMap(first, start.at), ChainMap(last, stop.at)))
+        for first, last in ((start.after, stop.before), (start.before, stop.after))
+    )
+    return max(0.0, least) * bound.rule.scale, most * bound.rule.scale
 
 
 def pooled(rule: Rule, spread: Spread, mean: float, below: float, buckets: Mapping[float, float]) -> TelemetrySummary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from llmlocust.metrics.telemetry import VOCABULARY, TelemetrySummary
@@ -126,7 +126,10 @@ class Observer:
             if len(all_results) > 1:
                 results = own or all_results
                 kind = next(iter(results.values())).rule.kind
-                yield SourceRow("", Row(level, key, "", kind, self._together(level, key, results)))
+                summary = self._together(level, key, results)
+                # a value of all is new only if that of each is
+                samples = min(result.summary.samples for result in results.values())
+                yield SourceRow("", Row(level, key, "", kind, replace(summary, samples=samples)))
 
     def _together(self, level: int, key: str, results: Mapping[str, Result]) -> TelemetrySummary:
         """Return the figures of all sources together."""
@@ -136,7 +139,7 @@ class Observer:
         if kinds <= {"counter", "changes"}:
             increase = math.fsum(result.above for result in results.values())
             seconds = window.end - window.begin
-            return spread.summary(increase / seconds if seconds else math.nan, increase)
+            return spread.summary(increase / seconds if seconds else math.nan, increase, _added_bounds(results))
         if kinds <= {"ratio", "histogram"} and all(result.rule.complement is False for result in results.values()):
             above = math.fsum(result.above * result.rule.scale for result in results.values())
             below = math.fsum(result.below for result in results.values())
@@ -144,6 +147,12 @@ class Observer:
         if spread.weight:
             return spread.summary(spread.mean)
         return TelemetrySummary(0, combined([result.summary.mean for result in results.values()], VOCABULARY[key].over))
+
+
+def _added_bounds(results: Mapping[str, Result]) -> tuple[float, float]:
+    """Return the bounds of the increases of several sources together."""
+    pairs = [result.summary.increase_bounds or (result.above, result.above) for result in results.values()]
+    return math.fsum(low for low, _ in pairs), math.fsum(high for _, high in pairs)
 
 
 def _added(results: Mapping[str, Result]) -> dict[float, float]:

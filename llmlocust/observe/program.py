@@ -103,6 +103,20 @@ class _Tally:
     own_rows_at: float = -math.inf
 
 
+@dataclass
+class _Server:
+    """The server that one or several sources describe."""
+
+    name: str
+    """The name of its first source that asks the server itself, if there is one."""
+    speaks: bool
+    """Whether a source asks the server itself."""
+    restarts: int = 0
+    """The restarts that were sent. Each source sees each restart."""
+    silent_until: float = -math.inf
+    """The end of the last silence that was sent."""
+
+
 class Program:
     """Counts the answers of all sources, and follows the commands of the run."""
 
@@ -114,6 +128,8 @@ class Program:
         self._readers = [Reader(place, source, interval, self._answers) for place, source in enumerate(sources)]
         self._tallies = [_Tally() for _ in sources]
         self._names = _distinct([source.name for source in sources])
+        self._servers = _servers_of(sources, self._names)
+        """By place of the source."""
         self._pending_own: list[dict[Series, float]] = [{} for _ in sources]
         self._ending: dict[int, float] = {}
         """Levels whose rows are not sent yet, with the monotonic time at which they are sent in any case."""
@@ -231,7 +247,7 @@ class Program:
         if taken is None:
             return
         if taken.restarted:
-            self._send_event(TelemetryEvent(moment, "restart", name))
+            self._note_restart(place, moment)
         self._send(values=self._observer.now(moment), rows=self._rows(place, moment, taken))
 
     def _rows(self, place: int, moment: float, taken: Taken) -> list[list[Any]]:
@@ -255,13 +271,21 @@ class Program:
             tally.notice = notice
             self._send(says=f"{self._names[place]}: {notice}")
 
+    def _note_restart(self, place: int, moment: float) -> None:
+        """Send a restart, unless another source of the server has shown it."""
+        server, restarts = self._servers[place], self._observer.account(self._names[place]).restarts
+        if restarts > server.restarts:
+            server.restarts = restarts
+            self._send_event(TelemetryEvent(moment, "restart", server.name))
+
     def _end_silence(self, place: int, tally: _Tally, now: float) -> None:
-        if math.isnan(tally.failing_since):
-            return
-        since = tally.failing_since
+        """Send a silence that ends, unless another source of the server has shown it."""
+        since, server = tally.failing_since, self._servers[place]
         tally.failing_since = math.nan
-        if now - since >= _SILENT and tally.answers:
-            event = TelemetryEvent(round(since, 2), "silent", self._names[place], round(now - since, 2), tally.error)
+        is_of_server = not (self._sources[place].is_beside and server.speaks)
+        if now - since >= _SILENT and tally.answers and is_of_server and since >= server.silent_until:
+            server.silent_until = now
+            event = TelemetryEvent(round(since, 2), "silent", server.name, round(now - since, 2), tally.error)
             self._send_event(event)
 
     def _send_event(self, event: TelemetryEvent) -> None:
@@ -345,6 +369,14 @@ def _engines_of(account: Account, known: str) -> str | None:
     return ", ".join(names) or None
 
 
+def _servers_of(sources: Sequence[Source], names: Sequence[str]) -> list[_Server]:
+    """Return the server of each source."""
+    servers: dict[str, _Server] = {}
+    for source, name in sorted(zip(sources, names, strict=True), key=lambda pair: pair[0].is_beside):
+        servers.setdefault(source.server or name, _Server(name, speaks=not source.is_beside))
+    return [servers[source.server or name] for source, name in zip(sources, names, strict=True)]
+
+
 def _distinct(names: Iterable[str]) -> list[str]:
     """Return names of which no two are equal: "a", "a (2)"."""
     distinct: list[str] = []
@@ -369,7 +401,8 @@ def _cells(of_source: SourceRow) -> list[Any]:
 
 def _figures(summary: TelemetrySummary) -> list[Any]:
     figures = (summary.mean, summary.min, summary.max, summary.p50, summary.p95, summary.increase)
-    bounds = (*(summary.p50_bounds or (math.nan, math.nan)), *(summary.p95_bounds or (math.nan, math.nan)))
+    pairs = (summary.increase_bounds, summary.p50_bounds, summary.p95_bounds)
+    bounds = [bound for pair in pairs for bound in pair or (math.nan, math.nan)]
     # an increase of tokens must stay exact
     return [
         summary.samples,

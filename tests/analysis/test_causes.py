@@ -175,6 +175,35 @@ def test_a_full_batch_whose_steps_only_get_slower_is_bound_by_decode():
     assert (named.key, named.degree) == ("decode", Degree.SHOWN)
 
 
+def test_tensor_cores_that_are_busy_while_the_memory_is_not_are_computation():
+    """The same steps as above: only the counters of the GPU tell computation from memory bandwidth."""
+    levels = batch(slots=16, limit=16, step=0.01, slope=0.005, loads=(1, 2, 4, 8, 16, 32, 48))
+    levels = [
+        with_telemetry(
+            level,
+            gpu__tensor_active=0.1 + 0.6 * min(1.0, level.load / 16),
+            gpu__dram_active=0.3,
+            gpu__clock=1980.0,
+            gpu__utilisation=1.0,
+        )
+        for level in levels
+    ]
+    named = cause(levels, "e2e.p95 < 14s")
+    assert named.key == "compute"
+    assert "gpu.tensor_active" in {evidence.metric for evidence in named.evidence}
+    assert "computation" in named.says
+
+
+def test_places_bind_although_another_program_makes_one_load_slow():
+    """vLLM with --max-num-seqs 2: another program takes the cores at 4 users, so their steps take twice as long."""
+    loads = (1, 2, 4, 8)
+    usual, slow = (batch(slots=2, limit=2, step=step, loads=loads) for step in (0.02, 0.04))
+    levels = [*usual[:2], slow[2], usual[3]]
+    named = cause(levels, "e2e.p95 < 5s")
+    assert named.key == "slots"
+    assert "4 users" in " ".join(evidence.says for evidence in named.evidence)
+
+
 def test_computed_prompts_that_fill_the_time_are_prefill_and_cached_ones_are_not():
     def level_of(place, load):
         rate = min(load / 1.35, 1 / 0.3)  # a prompt takes 0.3 s
@@ -216,6 +245,56 @@ def test_a_core_that_fills_up_and_time_outside_the_engine_are_the_front_end():
     named = cause(levels)
     assert (named.key, named.degree) == ("front_end", Degree.SHOWN)
     assert "process.cpu" in {evidence.metric for evidence in named.evidence}
+
+
+def noisy(level, factor, count=500):
+    """Return a level with the intervals of its latencies, as factors, and the number of its values."""
+    metrics = {
+        name: replace(
+            summary,
+            count=count,
+            intervals={key: (value / factor, value * factor) for key, value in summary.quantiles.items()},
+        )
+        for name, summary in level.metrics.items()
+    }
+    return replace(level, metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("limit", "factor", "count", "degree"),
+    [
+        ("ttft.p95 < 500ms", 1.1, 500, Degree.SHOWN),
+        ("ttft.p95 < 500ms", 5.0, 500, Degree.SUSPECTED),
+        ("ttft.p50 < 300ms", 1.1, 500, Degree.SHOWN),
+        ("ttft.p50 < 300ms", 5.0, 500, Degree.SUSPECTED),
+        ("ttft.mean < 300ms", 5.0, 500, Degree.SUSPECTED),
+    ],
+)
+def test_a_difference_that_noise_explains_shows_no_cause(limit, factor, count, degree):
+    levels = [
+        noisy(plain(n, load, front=0.05 * max(0, load - 8), process__cpu=min(1.0, load / 16)), factor, count)
+        for n, load in enumerate(LOADS)
+    ]
+    named = cause(levels, limit)
+    assert (named.key, named.degree) == ("front_end", degree)
+
+
+def test_the_tail_of_a_few_requests_shows_no_cause():
+    """With 20 requests, the highest p95 by chance is not known: the median decides whether there is a difference."""
+    levels = [
+        plain(n, load, front=0.4 if load > 8 else 0.0, process__cpu=min(1.0, load / 16)) for n, load in enumerate(LOADS)
+    ]
+    median = levels[0].metric("ttft")["p50"]
+
+    def few(level):
+        ttft = level.metric("ttft")
+        return replace(
+            level, metrics={**level.metrics, "ttft": replace(ttft, quantiles={**ttft.quantiles, "p50": median})}
+        )
+
+    many = [noisy(few(level), 1.1, 500) for level in levels]
+    assert cause(many).degree == Degree.SHOWN
+    assert cause([noisy(level, 1.1, 20) for level in many]).degree == Degree.SUSPECTED
 
 
 def test_an_engine_that_polls_with_a_whole_core_at_any_load_is_no_sign_of_the_front_end():
@@ -367,6 +446,31 @@ def test_a_clock_that_is_low_because_the_gpu_is_idle_is_no_cause():
     assert cause(levels, "tpot.p95 < 25ms").key != "power"
 
 
+def shared(load, busy, step, **reported):
+    """Return a level whose steps have one sequence, on a GPU that is busy a share of the time."""
+    level = with_itl(figures(load, load * 0.1, 0.05, 0.05 + 100 * step, index=round(load)), step)
+    return with_telemetry(
+        level,
+        **{
+            "running": 0.1 * load, "waiting": 0, "kv__usage": 0.02, "server__queue": 0.0, "server__prefill": 0.05,
+            "server__ttft": 0.05, "server__tpot": step, "server__decode": 100 * step, "server__e2e": 0.05 + 100 * step,
+            "gpu__utilisation": busy, "gpu__clock": 1980.0,
+        } | reported,
+    )  # fmt: skip
+
+
+def test_a_gpu_that_is_busy_while_the_engine_is_idle_has_another_program_on_it():
+    steps = {1: 0.02, 2: 0.02, 3: 0.06, 4: 0.06}
+    named = cause([shared(load, 0.98, step) for load, step in steps.items()], "tpot.p95 < 50ms")
+    assert (named.key, named.degree) == ("tenant", Degree.SHOWN)
+    assert "98 % of the time at 1 user," in named.evidence[0].says
+    # the same with a GPU that is idle where the engine is: no other program
+    assert cause([shared(load, 0.1 * load, step) for load, step in steps.items()], "tpot.p95 < 50ms").key != "tenant"
+    # with a clock that falls, it may be heat
+    hot = [shared(load, 0.98, step, gpu__clock=1980.0 * 0.02 / step) for load, step in steps.items()]
+    assert cause(hot, "tpot.p95 < 50ms").key == "power"
+
+
 def test_a_prefix_cache_that_loses_prompts_is_named_before_the_prefill_that_follows():
     levels = []
     for n, load in enumerate(LOADS):
@@ -470,6 +574,19 @@ def test_the_option_is_that_of_the_engine_and_no_other():
     assert "In llama.cpp: raise -np (now 8)." in texts
     assert "max-num-seqs" not in texts
     assert not any("raise" in text for text in advice(levels))
+
+
+def test_an_option_that_is_set_already_is_not_named():
+    """vLLM's cache_config_info shows that its prefix cache is on, and the type of its KV cache."""
+    levels = batch(slots=5, kv=0.94, preempted=58, limit=8, running=4.9)
+
+    def texts(dtype):
+        settings = {"cache_dtype": dtype, "gpu_memory_utilization": "0.9"}
+        return " ".join(advice(levels, context=replace(FREE_CLIENT, sources=[source("vLLM 0.32.0", **settings)])))
+
+    assert "set --kv-cache-dtype fp8 (now auto)" in texts("auto")
+    assert "kv-cache-dtype" not in texts("fp8_e4m3")
+    assert "raise --gpu-memory-utilization (now 0.9) and lower --max-model-len" in texts("fp8")
 
 
 def test_an_opinion_never_is_shown_by_two_gauges_of_one_counter():

@@ -24,13 +24,21 @@ def level(
     ttft=None,
     server=None,
     queue=None,
+    bounds=None,
     **figures,
 ):
-    """Return a level of 40 s in which `ok` requests were answered here, and the server finished `finished`."""
+    """Return a level of 40 s in which `ok` requests were answered here, and the server finished `finished`.
+
+    `bounds`: those of the requests that the server finished, if it was not scraped at the borders of the window.
+    """
     finished, tokens = ok if finished is None else finished, ok * 50.0 if tokens is None else tokens
     telemetry = {
-        "finished": TelemetrySummary(40, finished / 40.0, increase=finished),
-        "generation_tokens": TelemetrySummary(40, increase=finished * 50.0 if generated is None else generated),
+        "finished": TelemetrySummary(40, finished / 40.0, increase=finished, increase_bounds=bounds),
+        "generation_tokens": TelemetrySummary(
+            40,
+            increase=finished * 50.0 if generated is None else generated,
+            increase_bounds=bounds and (bounds[0] * 50.0, bounds[1] * 50.0),
+        ),
         "aborted": TelemetrySummary(40, increase=aborted),
     }
     if server is not None:
@@ -68,6 +76,24 @@ def test_requests_in_flight_at_the_borders_are_no_difference(finished):
     assert check.says.startswith(
         f"The server finished {finished} requests in the measured windows, and 400 were answered"
     )
+
+
+@pytest.mark.parametrize(
+    ("finished", "bounds", "ok", "levels"),
+    [
+        (440, (400, 480), True, ()),  # all of the difference may be before or after the window
+        (440, (430, 450), True, (0,)),  # at least 30 of it are inside
+        (360, (320, 400), True, ()),
+        (360, (350, 370), True, (0,)),
+        (700, (380, 1000), True, ()),  # a source that is read every 30 s
+        (700, (600, 800), False, (0,)),  # surely others' requests
+        (300, (300, math.inf), True, ()),  # no answer after the end of the level
+        (700, (600, math.inf), False, (0,)),
+    ],
+)
+def test_a_difference_counts_if_the_scrapes_around_the_borders_do_not_explain_it(finished, bounds, ok, levels):
+    check = server_counts([level(400, finished, bounds=bounds)], NO_FACTS)
+    assert (check.ok, check.levels) == (ok, levels)
 
 
 def test_other_clients_of_the_server_fail_the_check():

@@ -58,6 +58,55 @@ def test_a_counter_in_a_window_is_interpolated_at_its_borders():
     assert (summary.min, summary.max) == (4.0, 10.0)
 
 
+@pytest.mark.parametrize(
+    ("scrapes", "window", "estimate", "bounds"),
+    [
+        # a level that begins abruptly: all 100 may be before its begin, or after it
+        ([(0.0, 0), (1.0, 100), (2.0, 600), (3.0, 600)], (0.5, 2.5), 550, (500, 600)),
+        # nothing changes at the borders: the increase is exact
+        ([(0.0, 7), (1.0, 7), (2.0, 607), (3.0, 607)], (0.5, 2.5), 600, (600, 600)),
+        # both borders between the same scrapes
+        ([(0.0, 0), (2.0, 100)], (0.5, 1.5), 50, (0, 100)),
+        # the source does not answer after the end, so the counter may have any value then
+        ([(0.0, 0), (1.0, 0), (2.0, 40)], (0.5, 5.0), 40, (40, math.inf)),
+        # the first scrape is after the begin: the counter began at 0, at any time
+        ([(1.0, 30), (2.0, 70), (3.0, 90)], (0.5, 2.5), 50, (40, 90)),
+    ],
+)
+def test_an_increase_has_the_bounds_of_the_scrapes_around_its_borders(scrapes, window, estimate, bounds):
+    account = Account([ENGINE])
+    begin, end = window
+    account.begin(0, begin)
+    account.end(0, end)
+    for moment, count in scrapes:
+        account.take(moment, text(preempted_total=count))
+    account.finish()
+    summary = figures(account)["preemptions"]
+    assert summary.increase == pytest.approx(estimate)
+    assert summary.increase_bounds == bounds
+
+
+@given(
+    counts=st.lists(st.integers(0, 50), min_size=12, max_size=12),
+    begin=st.floats(0.0, 8.0),
+    length=st.floats(0.0, 3.0),
+    every=st.integers(1, 3),
+)
+def test_the_bounds_contain_the_true_increase(counts, begin, length, every):
+    """The events of each second are at its middle."""
+    events = [(second + 0.5, count) for second, count in enumerate(counts)]
+    account = Account([ENGINE])
+    account.begin(0, begin)
+    account.end(0, begin + length)
+    for moment in range(0, 13, every):
+        account.take(float(moment), text(preempted_total=sum(count for time, count in events if time <= moment)))
+    account.finish()
+    summary = figures(account)["preemptions"]
+    low, high = summary.increase_bounds
+    assert low <= sum(count for time, count in events if begin < time <= begin + length) <= high
+    assert low - 1e-6 <= summary.increase <= high + 1e-6
+
+
 def test_a_restart_neither_loses_nor_invents_increments():
     account = Account([ENGINE])
     account.begin(0, 0.0)
@@ -332,7 +381,28 @@ def test_sources_of_one_kind_are_added_or_the_worst_counts():
     assert rows["", "preemptions"].increase == pytest.approx(
         rows["a", "preemptions"].increase + rows["b", "preemptions"].increase
     )
+    low, high = rows["", "preemptions"].increase_bounds
+    assert low == rows["a", "preemptions"].increase_bounds[0] + rows["b", "preemptions"].increase_bounds[0]
+    assert high == rows["a", "preemptions"].increase_bounds[1] + rows["b", "preemptions"].increase_bounds[1]
     assert observer.now(4.5)["running"] == 5.0
+
+
+def test_sources_together_have_as_many_samples_as_the_one_with_the_fewest():
+    """A source with few values makes the values of all as few, however often the others are read."""
+    observer = Observer([ENGINE])
+    for name in ("often", "seldom"):
+        observer.account(name)
+    observer.begin(0, 0.0)
+    for moment in range(21):
+        observer.take("often", moment + 0.0, text(running=2, preempted_total=moment))
+        if moment % 10 == 5:
+            observer.take("seldom", moment + 0.5, text(running=3, preempted_total=moment))
+    observer.end(0, 20.0)
+    observer.take("often", 21.0, text(running=2, preempted_total=21))
+    observer.take("seldom", 25.5, text(running=3, preempted_total=25))
+    rows = {(row.source, row.row.metric): row.row.summary.samples for row in observer.rows(0)}
+    assert (rows["often", "running"], rows["seldom", "running"], rows["", "running"]) == (20, 1, 1)
+    assert rows["", "preemptions"] == rows["seldom", "preemptions"] == 2 < rows["often", "preemptions"]
 
 
 def test_a_server_that_reports_a_metric_at_two_addresses_counts_once():

@@ -8,6 +8,26 @@ SECRET = "sesame-77"
 
 
 @pytest.mark.parametrize(
+    "text, server",
+    [
+        ("http://127.0.0.1:8000", "localhost:8000"),
+        (f"http://me:{SECRET}@localhost:8000/other", "localhost:8000"),
+        ("slots:http://[::1]:8000", "localhost:8000"),
+        ("port:8000", "localhost:8000"),
+        ("http://localhost", "localhost:80"),
+        (f"http://me:{SECRET}@gpu-box:8000/metrics", "gpu-box:8000"),
+        ("loads:http://gpu-box:8000", "gpu-box:8000"),
+        ("http://gpu-box:9400", "gpu-box:9400"),
+        ("machine", ""),
+        ("process:vllm", ""),
+        ("prometheus:http://gpu-box:8000?query=up", ""),
+    ],
+)
+def test_sources_of_one_address_describe_one_server(text, server):
+    assert source_of(text).server == server
+
+
+@pytest.mark.parametrize(
     "text, name, url",
     [
         ("http://gpu-box:9400", "gpu-box:9400", "http://gpu-box:9400/metrics"),

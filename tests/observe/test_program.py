@@ -18,8 +18,9 @@ PATIENCE = 30.0
 class Fake(Source):
     """A source that answers with the text of the moment; an exception is raised, and an Event is waited for."""
 
-    def __init__(self, name, answer):
+    def __init__(self, name, answer, *, server="", is_beside=False):
         self.name, self.url, self.answer, self.scrapes = name, f"http://{name}/metrics", answer, 0
+        self.server, self.is_beside = server, is_beside
 
     def scrape(self):
         self.scrapes += 1
@@ -169,6 +170,82 @@ def test_a_restart_is_an_event():
         program.wait_for(lambda message: message.get("values"))
         state["answer"] = vllm(generation_tokens_total=3)
         assert program.wait_for(lambda message: "event" in message)["event"]["kind"] == "restart"
+
+
+def events_of(program):
+    return [message["event"] for message in program.seen if "event" in message]
+
+
+def ended(program):
+    program.send("finish")
+    program.wait_for(lambda message: message.get("done"))
+    return sorted((event["kind"], event["source"]) for event in events_of(program))
+
+
+def test_one_silent_server_is_one_event_however_many_sources_ask_it(monkeypatch):
+    monkeypatch.setattr("llmlocust.observe.program._SILENT", 0.2)
+    state = {"answer": vllm()}
+
+    def answer():
+        return state["answer"]
+
+    sources = [
+        Fake("port 8000", answer, server="localhost:8000", is_beside=True),
+        Fake("metrics", answer, server="localhost:8000"),
+        Fake("slots", answer, server="localhost:8000"),
+        Fake("another", answer, server="gpu-box:8000"),
+    ]
+    with running(*sources) as program:
+        program.wait_for(lambda message: message.get("values", {}).get("running") == 8.0)
+        state["answer"] = SourceError("refused")
+        failed = {"port 8000", "metrics", "slots", "another"}
+        program.wait_for(
+            lambda message: failed == {one["name"] for one in message.get("sources", ()) if "refused" in one["says"]}
+        )
+        time.sleep(0.3)
+        state["answer"] = vllm()
+        counts = [source.scrapes for source in sources]
+        program.wait_for(
+            lambda _: all(source.scrapes > count + 2 for source, count in zip(sources, counts, strict=True))
+        )
+        assert ended(program) == [("silent", "another"), ("silent", "metrics")]
+
+
+def test_the_end_of_a_process_is_an_event_where_nothing_else_describes_the_server(monkeypatch):
+    monkeypatch.setattr("llmlocust.observe.program._SILENT", 0.2)
+    state = {"answer": vllm()}
+    with running(Fake("port 8000", lambda: state["answer"], server="localhost:8000", is_beside=True)) as program:
+        program.wait_for(lambda message: message.get("values"))
+        state["answer"] = SourceError("no process")
+        program.wait_for(lambda message: any("no process" in source["says"] for source in message.get("sources", ())))
+        time.sleep(0.3)
+        state["answer"] = vllm()
+        program.wait_for(lambda message: "event" in message)
+        assert ended(program) == [("silent", "port 8000")]
+
+
+def test_one_restart_is_one_event_however_many_sources_see_it():
+    state = {"answer": vllm(generation_tokens_total=500)}
+
+    def answer():
+        return state["answer"]
+
+    sources = [
+        Fake("port 8000", answer, server="localhost:8000", is_beside=True),
+        Fake("metrics", answer, server="localhost:8000"),
+    ]
+    with running(*sources) as program:
+        program.wait_for(lambda message: message.get("values", {}).get("running") == 4.0)
+        for _ in range(2):
+            for tokens in (3, 500):
+                state["answer"] = vllm(generation_tokens_total=tokens)
+                counts = [source.scrapes for source in sources]
+                program.wait_for(
+                    lambda _, counts=counts: all(
+                        source.scrapes > count + 2 for source, count in zip(sources, counts, strict=True)
+                    )
+                )
+        assert ended(program) == [("restart", "metrics")] * 2
 
 
 def test_the_program_ends_with_its_input():

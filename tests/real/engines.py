@@ -24,7 +24,7 @@ nearly the same time for several sequences, as on a GPU.
 SLOW_TO_START = 900.0
 """vLLM starts in 2 minutes on a quiet machine of two cores."""
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
-_VLLM_ENVIRONMENT = {
+VLLM_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1",
 }  # fmt: skip
@@ -97,11 +97,11 @@ def vllm(folder: Path, *options: str) -> Iterator[EngineProcess]:
     model = folder / "tiny"
     subprocess.run(
         [python, HERE / "tiny_hf_model.py", model],
-        env={**os.environ, **_VLLM_ENVIRONMENT}, check=True, capture_output=True,
+        env={**os.environ, **VLLM_ENVIRONMENT}, check=True, capture_output=True,
     )  # fmt: skip
     command = [str(python.parent / "vllm"), "serve", str(model), "--served-model-name", MODEL, "--enforce-eager"]
     command += ["--host", "127.0.0.1", "--port", str(port), *options]
-    with _started(EngineProcess(command, port, folder / "vllm.log", _VLLM_ENVIRONMENT)) as server:
+    with _started(EngineProcess(command, port, folder / "vllm.log", VLLM_ENVIRONMENT)) as server:
         yield server
 
 

@@ -56,6 +56,14 @@ def test_bounds_of_a_percentile_may_be_open():
     assert summary.p95_bounds == (960.0, math.inf)
 
 
+def test_bounds_of_an_increase_may_be_open():
+    rows = [row(0, "a", "finished", 2.0, increase=60), row(1, "a", "finished", 2.0, increase=60)]
+    frame = pd.DataFrame([rows[0] | {"increase_low": 50, "increase_high": 70}, rows[1] | {"increase_low": 60}])
+    first, second = (level.reported("finished") for level in with_telemetry(LEVELS, frame))
+    assert first.increase_bounds == (50, 70)
+    assert second.increase_bounds == (60, math.inf)
+
+
 def test_a_run_without_the_table_keeps_its_levels():
     assert with_telemetry(LEVELS, None) == LEVELS
 

@@ -53,8 +53,8 @@ OPTIONS: Mapping[str, Mapping[str, tuple[Option, ...]]] = {
         VLLM: (Option("--max-num-seqs", RAISE, ("max_num_seqs",), "running.limit"),),
         SGLANG: (Option("--max-running-requests", RAISE, ("max_running_requests",), "running.limit"),),
         TGI: (
-            Option("--max-concurrent-requests", RAISE, ("max_concurrent_requests",)),
             Option("--max-batch-total-tokens", RAISE, ("max_batch_total_tokens",)),
+            Option("--max-batch-size", RAISE, ("max_batch_size",)),
         ),
         LLAMA_CPP: (Option("-np", RAISE, ("np", "parallel", "total_slots"), "running.limit"),),
         OLLAMA: (Option("OLLAMA_NUM_PARALLEL", RAISE, ("OLLAMA_NUM_PARALLEL",), "running.limit"),),
@@ -94,7 +94,7 @@ OPTIONS: Mapping[str, Mapping[str, tuple[Option, ...]]] = {
         TGI: (Option("--quantize", SET, ("quantize",)), Option("--num-shard", RAISE, ("num_shard",))),
         LLAMA_CPP: (_THREADS, Option("-ngl", RAISE)),
         OLLAMA: (Option("OLLAMA_FLASH_ATTENTION=1", SET),),
-        TENSORRT: (Option("quantization", SET), Option("tensor_parallel_size")),
+        TENSORRT: (Option("quant_config", SET), Option("tensor_parallel_size")),
     },
     "compute": {
         VLLM: (
@@ -123,9 +123,12 @@ OPTIONS: Mapping[str, Mapping[str, tuple[Option, ...]]] = {
         LLAMA_CPP: (Option("--cache-ram"),),
     },
 }
-"""The options by cause and engine. Sources: the engines' help texts and shared pages on tuning (vLLM docs/configuration/
-optimization.md; SGLang docs/advanced_features/hyperparameter_tuning.md; TGI launcher; llama.cpp tools/server; Ollama
-docs/faq.mdx; TensorRT-LLM LLM API)."""
+"""The options by cause and engine, as these versions have them: vLLM 0.32.0 (`vllm serve --help=all`), llama.cpp b11434
+(`llama-server --help`), SGLang docs/advanced_features/server_arguments.md (004813e), TGI docs/source/reference/launcher.md
+(032fc4c), Ollama envconfig/config.go (000ce02), TensorRT-LLM tensorrt_llm/llmapi/llm_args.py. tests/real compares those of
+vLLM and llama.cpp with the installed ones."""
+_UNSET = ("", "none", "false", "0", "auto", "float16", "bfloat16", "float32", "f16")
+"""Values of an option that are no choice of the user, in lower case."""
 
 _EXPOSES: Mapping[str, Message] = {
     VLLM: message(
@@ -165,6 +168,11 @@ def present_value(context: Context, option: Option, levels: Sequence[LevelFigure
     reported = next((settings[name.lower()] for name in option.settings if settings.get(name.lower())), "")
     values = [summary.mean for level in levels if (summary := level.reported(option.telemetry)) is not None]
     return reported or next((words.digits(value) for value in reversed(values) if value > 0), "")
+
+
+def is_set(option: Option, value: str) -> bool:
+    """Return whether an option that should be set is set already. `value`: its present value; empty if it is not known."""
+    return option.change == SET and value.lower() not in _UNSET
 
 
 def missing_source(context: Context, key: str | None) -> Message | None:

@@ -1,13 +1,13 @@
 """The causes of a verdict: each rule gives its opinion on each number and cliff, and the one that explains most is named.
 
 A cause is *shown* if two independent witnesses speak for it, one of them a change over levels or time and one from the
-server's side, and the data exclude the alternatives that would look the same. Otherwise it is *suspected*. Without
+server's side, if noise does not explain the difference between the loads, and if the data exclude the alternatives that would look the same. Otherwise it is *suspected*. Without
 telemetry, nothing is more than suspected: a queue looks the same whatever keeps the requests waiting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from llmlocust.analysis.breakpoints.cliffs import Cliff
@@ -26,6 +26,7 @@ from llmlocust.analysis.causes.view import (
     effect_of_cliff,
     effect_of_limit,
     effect_of_throughput,
+    violated_at,
 )
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.text.message import message, sentences
@@ -64,6 +65,7 @@ RIVALS: dict[str, tuple[str, ...]] = {
     "power": ("outage",),
     "prefix_cache": ("outage",),
     "cold_start": ("outage",),
+    "tenant": ("power", "outage"),
 }
 """By cause, the alternatives that look the same: the data must exclude them, or the cause is only suspected."""
 
@@ -77,15 +79,11 @@ def causes_of(
     verdict: Verdict,
     levels: Sequence[LevelFigures],
     context: Context | None = None,
-    goodput: Mapping[int, float] | None = None,
 ) -> Causes:
     """Return the causes of the four numbers and the cliffs of a ramp's levels."""
     context = context or Context()
     steps = steps_of(level for level in levels if level.level not in verdict.outages)
-    numbers = {
-        name: _of_number(name, finding, verdict, steps, context, goodput or {})
-        for name, finding in verdict.numbers().items()
-    }
+    numbers = {name: _of_number(name, finding, verdict, steps, context) for name, finding in verdict.numbers().items()}
     return Causes(numbers, tuple(_of_cliff(cliff, verdict, steps, context) for cliff in verdict.cliffs))
 
 
@@ -95,7 +93,6 @@ def _of_number(
     verdict: Verdict,
     steps: Sequence[Step],
     context: Context,
-    goodput: Mapping[int, float],
 ) -> Cause:
     if not finding.reached:
         return _not_reached(steps, verdict, context)
@@ -103,11 +100,12 @@ def _of_number(
     if at is None:
         return Cause(None, Degree.UNKNOWN, message("The levels do not show what limits the system here."))
     is_latency = name == "slo_limit"
-    effect = effect_of_limit(at, verdict.thresholds) if is_latency else effect_of_throughput(at)
+    violated = violated_at(at, verdict.thresholds) if is_latency else None
+    effect = effect_of_limit(at, violated) if is_latency else effect_of_throughput(at)
     if name == "collapse" and finding.level_bad == verdict.onset.level_bad and verdict.onset.reached:
         effect = FAILURES
     before = _step_at(steps, finding.level_ok)
-    return cause_at(View(at, steps, before, verdict.unit, effect, context, is_latency))
+    return cause_at(View(at, steps, before, verdict.unit, effect, context, is_latency, violated))
 
 
 def _of_cliff(cliff: Cliff, verdict: Verdict, steps: Sequence[Step], context: Context) -> Cause:
@@ -159,9 +157,10 @@ def _is_shown(view: View, best: Opinion, others: Sequence[Opinion], opinions: Se
     excluded = {opinion.key for opinion in opinions if opinion.against is not None}
     if not set(RIVALS.get(best.key, ())) <= excluded:
         return False
+    if best.key == "outage":  # an interruption explains whatever else changes
+        return True
     strongest = max((other.share for other in others), default=0.0)
-    # an interruption explains whatever else changes
-    return best.key == "outage" or best.share >= CLEAR * strongest
+    return view.is_beyond_noise and best.share >= CLEAR * strongest
 
 
 def _evidence(view: View, opinion: Opinion) -> tuple[Evidence, ...]:

@@ -24,6 +24,8 @@ MORE_COMPUTED = 1.2
 """Factor of the prompt tokens that each request has computed."""
 IDLE = 0.5
 """Running requests below which the engine is idle for most of the time."""
+SLOWER_STEPS = 1.15
+"""Factor of the time between two tokens, with a batch of the same size."""
 WARMER = 1.3
 """Factor by which a later, higher load is faster than a cold one."""
 
@@ -84,8 +86,8 @@ def _step_growth(view: View) -> float:
 
 
 def tenant(view: View) -> Opinion:
-    """Another program uses the GPU: it is busy while the engine is idle, or uses more memory bandwidth and power than the
-    engine's tokens need.
+    """Another program uses the GPU: it is busy while the engine is idle. Where it takes more at some load, steps take longer
+    although they have no more sequences.
     """
     key = "tenant"
     running = view.value("running", view.steps[0]) if view.steps else math.nan
@@ -99,6 +101,9 @@ def tenant(view: View) -> Opinion:
         running=words.digits(running),
     )
     witnesses = [Witness("gpu.utilisation", text, "gpu counters")]
+    if view.base and view.has_same_batch and view.itl(view.at) > SLOWER_STEPS * view.itl(view.base):
+        text = goes("tpot", view.itl(view.base), view.itl(view.at), view.low_load, view.load)
+        witnesses.append(Witness("tpot", text, "itl", is_change=True, of_client=True))
     share = 0.5 * view.timely * view.pieces.share("queue", "prefill", "decode", "undivided")
     return Opinion(key, message("Another program seems to use the GPU."), share, witnesses)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from llmlocust.analysis.causes.cause import Cause
 from llmlocust.analysis.causes.context import Context
-from llmlocust.analysis.causes.engines import LOWER, SET, Option, engine_of, options_of, present_value
+from llmlocust.analysis.causes.engines import LOWER, SET, Option, engine_of, is_set, options_of, present_value
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, sentences
@@ -66,10 +66,11 @@ def remedy(cause: Cause, context: Context, levels: Sequence[LevelFigures]) -> st
     if cause.key == "slots" and not any(level.reported("kv.usage") for level in levels):
         # a full KV cache makes requests wait, too
         do = _PERHAPS_SLOTS
-    options = options_of(context, cause.key)
-    if not options:
+    options = [(option, present_value(context, option, levels)) for option in options_of(context, cause.key)]
+    changes = [_change(option, value) for option, value in options if not is_set(option, value)]
+    if not changes:
         return do
-    named = words.series([_change(option, present_value(context, option, levels)) for option in options])
+    named = words.series(changes)
     return sentences([do, message("In {engine}: {options}.", engine=engine_of(context), options=named)])
 
 

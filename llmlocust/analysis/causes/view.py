@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import median
 
 from llmlocust.analysis.breakpoints.cliffs import CliffKind
 from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, Step, mean_of
@@ -19,6 +20,7 @@ from llmlocust.analysis.checks.check import Check
 from llmlocust.metrics.levels import USERS
 from llmlocust.metrics.telemetry import TelemetryEvent
 from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.vocabulary import QUANTILES
 from llmlocust.text import figures as words
 
 MANY_ERRORS = 0.05
@@ -37,6 +39,10 @@ MIN_EFFECT = 0.002
 
 TIME, TTFT, TPOT, FAILURES = "time", "ttft", "tpot", "failures"
 """Effects: the whole request, its first token or its further tokens take longer, or requests fail."""
+_METRICS = {TIME: "e2e", TTFT: "ttft", TPOT: "tpot"}
+"""The metrics that show the effects, where no threshold names one."""
+SAME_BATCH = 1.2
+"""Factor of the sequences in a step, within which a batch is the same."""
 
 GENERATOR = (
     *("client_cpu", "cpu_throttling", "cpu_wait", "client_queue_time", "event_loop_lag", "turn_wait", "cap_in_flight"),
@@ -89,6 +95,8 @@ class View:
     context: Context = field(default_factory=Context)
     is_latency: bool = False
     """Whether a latency decides, and not throughput: then a constant delay counts."""
+    violated: Threshold | None = None
+    """The threshold on a duration that decides, if one does."""
 
     # ── loads ──
 
@@ -194,6 +202,31 @@ class View:
         if _has_retries(step):  # some of them wait for their next attempt
             return math.nan
         return step.throughput * step.figure("e2e", "mean")
+
+    @cached_property
+    def is_beyond_noise(self) -> bool:
+        """Whether the duration that decides exceeds that of the lowest load by more than noise. A failure has its own kind and
+        age, so failures need no comparison.
+        """
+        if self.base is None or self.effect == FAILURES:
+            return self.effect == FAILURES
+        metric, statistic = _METRICS[self.effect], "p50"
+        if self.violated is not None:
+            metric = self.violated.metric
+            statistic = self.violated.statistic if self._has_tail(metric, self.violated.statistic) else "p50"
+        before, now = (step.figure(metric, statistic) for step in (self.base, self.at))
+        _, high = self.base.interval(metric, statistic)
+        low, _ = self.at.interval(metric, statistic)
+        # without intervals, noise is not known
+        return now - before > _or(math.hypot(high - before, now - low), 0.0)
+
+    def _has_tail(self, metric: str, statistic: str) -> bool:
+        """Whether the lowest load has enough requests to know the highest value that a percentile may have."""
+        q = QUANTILES.get(statistic)
+        if q is None or self.base is None:
+            return False
+        count = sum(level.metric(metric).count for level in self.base.levels)
+        return count * (1.0 - q) > 1.0 + 1.96 * math.sqrt(count * q * (1.0 - q))
 
     # ── events ──
 
@@ -321,11 +354,24 @@ class View:
         if self.base is None:
             return math.nan
         sizes = [self._batch(step) for step in (self.base, self.at)]
-        steps = [self.decoding(step) for step in (self.base, self.at)]
-        if not all(map(math.isfinite, (*sizes, *steps))) or sizes[1] <= 1.2 * sizes[0] or steps[1] <= 0.0:
+        steps = [self._decoding_of(size) for size in sizes]
+        if not all(map(math.isfinite, (*sizes, *steps))) or sizes[1] <= SAME_BATCH * sizes[0] or steps[1] <= 0.0:
             return math.nan
         slope = (steps[1] - steps[0]) / (sizes[1] - sizes[0])
         return min(1.0, max(0.0, slope * sizes[1] / steps[1]))
+
+    @cached_property
+    def has_same_batch(self) -> bool:
+        """Whether a step has as many sequences as at the lowest load."""
+        return self.base is not None and self._batch(self.at) <= SAME_BATCH * self._batch(self.base)
+
+    def _decoding_of(self, size: float) -> float:
+        """Return the seconds between two tokens with a batch of some size: the median of all loads that have it, since other
+        programs make single loads slower.
+        """
+        same = [step for step in self.steps if size / SAME_BATCH <= self._batch(step) <= size * SAME_BATCH]
+        known = [time for time in map(self.decoding, same) if math.isfinite(time)]
+        return median(known) if known else math.nan
 
     def _batch(self, step: Step) -> float:
         """Mean number of sequences in a step."""
@@ -433,13 +479,20 @@ def _or(value: float, otherwise: float) -> float:
     return value if math.isfinite(value) else otherwise
 
 
-def effect_of_limit(step: Step, thresholds: Sequence[Threshold], goodput: dict[int, float] | None = None) -> str:
-    """Return what violates the thresholds at a load: FAILURES, if the successful requests alone would meet them."""
+def violated_at(step: Step, thresholds: Sequence[Threshold]) -> Threshold | None:
+    """Return the first threshold on a duration that the successful requests of a load violate; None if they meet all."""
     for threshold in thresholds:
         value = step.figure(threshold.metric, threshold.statistic)
         if threshold.is_duration and math.isfinite(value) and not threshold.met_by(value):
-            return TTFT if threshold.metric in _FIRST else TPOT if threshold.metric in _FURTHER else TIME
-    return FAILURES if step.errors > ERROR_LIMIT else TIME
+            return threshold
+    return None
+
+
+def effect_of_limit(step: Step, violated: Threshold | None) -> str:
+    """Return what makes a load violate the thresholds: FAILURES, if its successful requests meet them."""
+    if violated is None:
+        return FAILURES if step.errors > ERROR_LIMIT else TIME
+    return TTFT if violated.metric in _FIRST else TPOT if violated.metric in _FURTHER else TIME
 
 
 def effect_of_cliff(kind: CliffKind) -> str:

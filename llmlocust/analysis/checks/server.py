@@ -39,6 +39,8 @@ class _Counts:
     level: LevelFigures
     finished: float
     """Requests that the server finished in the window."""
+    finished_bounds: tuple[float, float]
+    """The counters of the server are known at its scrapes, and not at the borders of the window."""
     aborted: float
     """Requests that the server says were aborted."""
     ok: float
@@ -48,6 +50,7 @@ class _Counts:
     in_flight: float
     """Requests that may have ended on one side of a border of the window for the server, and on the other for us."""
     generated: float
+    generated_bounds: tuple[float, float]
     arrived: float
     """Tokens; NaN if not known."""
 
@@ -61,11 +64,13 @@ class _Counts:
         return cls(
             level,
             finished,
+            _increase_bounds(level, "finished"),
             aborted=max(0.0, _known(_increase(level, "aborted"))),
             ok=level.throughput * level.window,
             failed=level.aborted + sum(kinds.get(kind, 0) + level.retried.get(kind, 0) for kind in _MAYBE_FINISHED),
             in_flight=_in_flight(level),
             generated=_increase(level, "generation_tokens"),
+            generated_bounds=_increase_bounds(level, "generation_tokens"),
             arrived=level.output_tokens_per_s * level.window,
         )
 
@@ -79,12 +84,12 @@ class _Counts:
         """Whether the server finished more requests than ours can be."""
         inputs = self.level.inputs_per_s * self.level.window  # some servers count each text of a request
         ours = max(self.ok, max(0.0, inputs))
-        return self.finished > ours + self.failed + self.slack
+        return self.finished_bounds[0] > ours + self.failed + self.slack
 
     @property
     def has_fewer(self) -> bool:
         """Whether the server finished fewer requests than were answered here."""
-        return self.finished < self.ok - self.slack
+        return self.finished_bounds[1] < self.ok - self.slack
 
     @property
     def token_slack(self) -> float:
@@ -94,22 +99,29 @@ class _Counts:
 
     @property
     def has_more_tokens(self) -> bool:
-        return self.generated > self.arrived + self.token_slack
+        return self.generated_bounds[0] > self.arrived + self.token_slack
 
     @property
     def has_fewer_tokens(self) -> bool:
-        return self.generated < self.arrived - self.token_slack
+        return self.generated_bounds[1] < self.arrived - self.token_slack
 
     @property
     def is_of_others(self) -> bool:
         """Whether a good part of the server's work was surely not for this run: requests and tokens both show it."""
-        requests = self.has_more and self.finished > MORE_WORK * (self.ok + self.failed)
-        return requests and self.has_more_tokens and self.generated > MORE_WORK * self.arrived
+        requests = self.has_more and self.finished_bounds[0] > MORE_WORK * (self.ok + self.failed)
+        return requests and self.has_more_tokens and self.generated_bounds[0] > MORE_WORK * self.arrived
 
 
 def _increase(level: LevelFigures, key: str) -> float:
     summary = level.reported(key)
     return math.nan if summary is None else summary.increase
+
+
+def _increase_bounds(level: LevelFigures, key: str) -> tuple[float, float]:
+    summary = level.reported(key)
+    if summary is None:
+        return math.nan, math.nan
+    return summary.increase_bounds or (summary.increase, summary.increase)
 
 
 def _known(value: float) -> float:

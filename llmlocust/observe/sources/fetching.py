@@ -18,7 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 from llmlocust.observe.sources.exposition import quoted
 from llmlocust.observe.sources.headers import headers_for
 from llmlocust.observe.sources.source import MAX_BYTES, TIMEOUT, SourceError
-from llmlocust.text.urls import shown, split
+from llmlocust.text.urls import is_loopback, shown, split
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 3
@@ -67,6 +67,17 @@ def checked_url(url: str, example: str = "http://gpu-box:8000/metrics") -> Split
 def place_of(parts: SplitResult) -> str:
     """Return the host and the port of a URL, as they are written."""
     return parts.netloc.rpartition("@")[2]
+
+
+def server_of(parts: SplitResult) -> str:
+    """Return the server of a URL, with one name for each address of this machine."""
+    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    return local_server(port) if is_loopback(host) else f"{host}:{port}"
+
+
+def local_server(port: int) -> str:
+    """Return the server that listens on a port of this machine."""
+    return f"localhost:{port}"
 
 
 class Fetcher:

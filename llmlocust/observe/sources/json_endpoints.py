@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from llmlocust.observe.sources.exposition import Exposition
-from llmlocust.observe.sources.fetching import Fetched, Fetcher, checked_url, place_of
+from llmlocust.observe.sources.fetching import Fetched, Fetcher, checked_url, place_of, server_of
 from llmlocust.observe.sources.prometheus_text import refuse_status
 from llmlocust.observe.sources.source import TIMEOUT, Scrape, Source, SourceError
 from llmlocust.text.urls import shown
@@ -39,6 +39,7 @@ class JsonEndpoint(Source):
         base = base.removesuffix(ending)
         self.name = f"{self.kind} {place_of(parts)}{shown(base) if base else ''}"
         self.url = f"{self.kind}:{shown(parts._replace(path=base, fragment='').geturl())}"
+        self.server = server_of(parts)
         query = f"?{parts.query}" if parts.query else ""
         self._targets = [f"{base}{path}{query}" for path in self.paths]
         self._fetcher = Fetcher(url, insecure=insecure, headers=headers, timeout=timeout)

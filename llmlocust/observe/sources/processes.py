@@ -12,6 +12,7 @@ from typing import TypeVar
 import psutil
 
 from llmlocust.observe.sources.exposition import Exposition
+from llmlocust.observe.sources.fetching import local_server
 from llmlocust.observe.sources.source import Scrape, Source, SourceError
 from llmlocust.text.media import one_line
 
@@ -29,6 +30,8 @@ Value = TypeVar("Value")
 
 class Processes(Source):
     """Processes and their children. Processes that end are searched again by port or name."""
+
+    is_beside = True
 
     def __init__(self, url: str, find: Callable[[], list[psutil.Process]], missing: str) -> None:
         """`find` returns the processes without their children; `missing` is the error if there are none."""
@@ -54,7 +57,9 @@ class Processes(Source):
             f"no process is visible that listens on port {port}: start llmlocust as the user of the server, or as root; "
             "for a container, use docker:NAME"
         )
-        return cls(f"port:{port}", lambda: listeners(port), missing)
+        processes = cls(f"port:{port}", lambda: listeners(port), missing)
+        processes.server = local_server(port)
+        return processes
 
     @classmethod
     def by_name(cls, name: str) -> Processes:

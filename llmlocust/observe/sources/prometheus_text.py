@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmlocust.observe.sources.exposition import checked
-from llmlocust.observe.sources.fetching import Fetched, Fetcher, checked_url, place_of
+from llmlocust.observe.sources.fetching import Fetched, Fetcher, checked_url, place_of, server_of
 from llmlocust.observe.sources.headers import VARIABLE
 from llmlocust.observe.sources.source import TIMEOUT, Scrape, Source, SourceError
 from llmlocust.text.urls import shown
@@ -51,6 +51,7 @@ class PrometheusText(Source):
             parts = parts._replace(path="/metrics")
         self.url = shown(parts._replace(fragment="").geturl())
         self.name = place_of(parts) + ("" if parts.path == "/metrics" else shown(parts.path))
+        self.server = server_of(parts)
         self._hint = hint
         self._fetcher = Fetcher(parts.geturl(), insecure=insecure, headers=headers, timeout=timeout)
 

@@ -31,6 +31,10 @@ class Source(ABC):
     """Short name on pages and in the files of a run, without credentials: "127.0.0.1:8000", "gpu", "process vllm"."""
     url: str
     """The address as a user would write it, without credentials."""
+    server: str = ""
+    """The server that it describes, "HOST:PORT": its sources have one event for one interruption. Empty: no other source does."""
+    is_beside: bool = False
+    """Whether it describes the server from outside, such as its process, and also answers while the server does not."""
     version: str = ""
     """The version of the server, where its metrics do not contain it."""
     notice: str = ""

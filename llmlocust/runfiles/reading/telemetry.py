@@ -45,6 +45,7 @@ def _summary(row: Mapping[Any, Any]) -> TelemetrySummary:
     return TelemetrySummary(
         samples=int(row["samples"]) if _is_number(row.get("samples")) else 0,
         **{name: float(row[name]) for name in _FIGURES if _is_number(row.get(name))},
+        increase_bounds=_bounds(row, "increase"),
         p50_bounds=_bounds(row, "p50"),
         p95_bounds=_bounds(row, "p95"),
     )
