@@ -20,6 +20,7 @@ class PlayedRun:
         self.lost: dict[str, list[int]] = {}
         self.lag = 0.0
         self.telemetry_now: dict[str, float] = {}
+        self.faults: list[dict[str, object]] | None = None
         self.at = 0.0
 
     def moment(self) -> float:

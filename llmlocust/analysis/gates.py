@@ -14,7 +14,7 @@ from functools import cached_property
 from llmlocust.analysis.breakpoints.slo import Judge, backlogs
 from llmlocust.analysis.breakpoints.steps import Step, more_than, steps_of
 from llmlocust.analysis.checks.check import Check, name_of
-from llmlocust.analysis.phases.phases import phases_of
+from llmlocust.analysis.phases.phases import phases_of, undisturbed
 from llmlocust.metrics import telemetry
 from llmlocust.metrics.levels import HEADLINE, RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.metric import METRICS
@@ -72,14 +72,20 @@ class Case:
     """Whether the interval contains the threshold."""
     doubts: tuple[str, ...] = ()
     """The keys of the failed checks that make this case invalid."""
+    subject: str = ""
+    """The fault, or the part of the run, that a gate on the run is judged by. Such a case has no load."""
 
     @property
     def name(self) -> Message:
+        if self.gate.is_of_run:
+            return message("{threshold} ({subject})", threshold=self.gate.threshold, subject=self.subject)
         return message("{threshold} at {load}", threshold=self.gate.threshold, load=self.where)
 
     @property
-    def where(self) -> Message:
-        """Its load, with the unit, and its phase of the plan."""
+    def where(self) -> str:
+        """Its load, with the unit, and its phase of the plan; the subject of a gate on the run."""
+        if self.gate.is_of_run:
+            return self.subject
         load = words.with_unit(self.load, self.unit)
         if not self.phase:
             return load
@@ -128,17 +134,21 @@ def judge(
     accepted: Collection[str] = (),
     *,
     is_ramp: bool = True,
+    of_run: Callable[[Gate, Sequence[Check]], list[Case]] = lambda gate, failed: [],
 ) -> Outcome:
     """Judge every gate at every load that it applies to.
 
     `goodput` returns the requests per second that meet given thresholds, by level. `accepted` are the keys of checks that
-    may fail. Windows of a replayed trace are not a ramp.
+    may fail. Windows of a replayed trace are not a ramp. `of_run` judges a gate on the whole run, with the failed checks.
     """
     failed = [check for check in checks if not check.ok and check.key not in (*NOISE, *accepted)]
     # a load gives other figures after a surge than before it
     phases: list[Sequence[LevelFigures]] = [phase.levels for phase in phases_of(levels)] or [levels]
     scopes = [_Scope(phase, gates, failed, goodput, is_ramp) for phase in phases]
-    cases = [case for gate in gates for case in _cases(gate, scopes, _Scope(levels, gates, failed, goodput))]
+    whole = _Scope(levels, gates, failed, goodput)
+    cases = [
+        case for gate in gates for case in (of_run(gate, failed) if gate.is_of_run else _cases(gate, scopes, whole))
+    ]
     doubts = {name for case in cases for name in case.doubts}
     return Outcome(cases, [check for check in failed if check.key in doubts])
 
@@ -202,11 +212,11 @@ class _Scope:
 
     @cached_property
     def steps(self) -> list[Step]:
-        return steps_of(self.levels)
+        return steps_of(undisturbed(self.levels))
 
     @cached_property
     def without_figures(self) -> list[Step]:
-        """Levels that ran but have no figures: no request ended, or the target load was never reached."""
+        """Levels that ran but have no figures: no request ended, the target load was never reached, or a fault left nothing."""
         known = {level.level for step in self.steps for level in step.levels}
         return [Step(level.load, (level,)) for level in self.levels if level.level not in known and _has_run(level)]
 
@@ -256,6 +266,8 @@ class _Scope:
             says = message("not known: no request of this level ended")
         if not math.isfinite(step.load):
             says = message("not known: the load of this level is not known")
+        if any(level.fault for level in step.levels):
+            says = message("not known: a fault left nothing of this level to judge")
         return self._case(gate, step, NOT_KNOWN, says)
 
     def missing(self, gate: Gate) -> Case:
@@ -277,7 +289,7 @@ class _Scope:
             step.load,
             self.unit,
             status=DOUBTED if doubts else passed,
-            says=clauses([says, _failed_checks(doubts)]) if doubts else says,
+            says=clauses([says, failed_checks(doubts)]) if doubts else says,
             tier=tier,
             phase=step.levels[0].phase if step.levels else "",
             levels=tuple(level.level for level in step.levels),
@@ -298,7 +310,7 @@ class _Scope:
         return tuple(dict.fromkeys(keys))
 
 
-def _failed_checks(keys: Sequence[str]) -> Message:
+def failed_checks(keys: Sequence[str]) -> Message:
     return message("failed checks: {checks}", checks=enumeration(list(map(name_of, keys))))
 
 

@@ -75,6 +75,8 @@ class Running(Protocol):
     """Seconds until an event is in the ledger."""
     telemetry_now: dict[str, float]
     """The newest values of telemetry by key of the vocabulary; empty if nothing is observed."""
+    faults: list[dict[str, Any]] | None
+    """The injections of faults (fields of FaultWindow); None without a plan of faults."""
 
     @property
     def over(self) -> float: ...
@@ -144,6 +146,7 @@ class Live:
             "points": self._points_since(known),
             "whole_until": self._complete_until(),
             "telemetry": {key: _plain(value) for key, value in self.run.telemetry_now.items() if math.isfinite(value)},
+            "faults": self._faults(),
             "levels": self.levels(),
             "of_level": None if chosen is None else chosen.index,
             "names": [] if chosen is None else self._names(chosen),
@@ -155,6 +158,24 @@ class Live:
     def sample(self) -> None:
         """Note the newest values of telemetry, for the charts. The run calls it once per second."""
         self._reported.add(int(self.run.over), self.run.telemetry_now)
+
+    # ── faults ──
+
+    def _faults(self) -> list[dict[str, Any]]:
+        """The injections of faults, with the moments at which they began and were lifted."""
+        return [
+            {
+                "name": fault["name"],
+                "began": self._since_run_began(fault["began"]),
+                "lifted": self._since_run_began(fault["lifted"]),
+                "is_confirmed": fault["confirmed_began"] is not None,
+                "problem": str(fault["problem"]),
+            }
+            for fault in self.run.faults or ()
+        ]
+
+    def _since_run_began(self, moment: float | None) -> float | None:
+        return None if moment is None else _plain(moment - self.run.began)
 
     # ── charts ──
 

@@ -15,12 +15,16 @@ from llmlocust.analysis.checks.answers import empty_levels
 from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.analysis.checks.validity import checks, valid_numbers
 from llmlocust.analysis.gates import Outcome, judge
-from llmlocust.analysis.phases.phases import AFTER, climbs, of_the_ramp
+from llmlocust.analysis.phases.phases import AFTER, climbs, of_the_ramp, undisturbed
 from llmlocust.analysis.phases.replay_windows import FEW_ERRORS, checks_of, of_windows
 from llmlocust.analysis.quality import changes
 from llmlocust.assessment.facts import context_of, facts_of
+from llmlocust.assessment.faults import Faults, faults_in
 from llmlocust.assessment.phases import Phases, phases_in
-from llmlocust.metrics.levels import RATE, USERS, LevelFigures
+from llmlocust.assessment.run_gates import gates_of_run
+from llmlocust.assessment.soaks import Soaks
+from llmlocust.assessment.without_faults import left_out, without_faults
+from llmlocust.metrics.levels import LEFT_OUT, RATE, USERS, LevelFigures
 from llmlocust.metrics.thresholds import FAILS, NOT_KNOWN, PASSES, Threshold, parse_gates, tier
 from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.runfiles.reading.run_json import is_replay, mapping
@@ -51,6 +55,10 @@ class Assessment:
     """The facts that the causes used."""
     causes: Causes
     """The causes of the four numbers and of the cliffs."""
+    faults: Faults
+    """The faults of the run. The figures of a level with a fault are those before it."""
+    soaks: Soaks
+    """The drift of the levels that were held for long."""
 
     @property
     def unit(self) -> str:
@@ -82,7 +90,7 @@ class Assessment:
     @property
     def comparable(self) -> list[LevelFigures]:
         """The levels that do not follow a higher load, whose backlog they would carry."""
-        return [level for level in self.levels if level.phase not in AFTER]
+        return [level for level in undisturbed(self.levels) if level.phase not in AFTER]
 
     @property
     def climbs(self) -> bool:
@@ -126,6 +134,8 @@ class Assessment:
 
     def result(self, figures: LevelFigures) -> str:
         """Return the result of a level for all thresholds, in a word or two."""
+        if figures.fault == LEFT_OUT:
+            return NOT_KNOWN
         results = [self.meets(threshold, figures) for threshold in self.verdict.thresholds]
         if False in results:
             return FAILS
@@ -145,15 +155,17 @@ class Assessment:
 
 def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
     """Judge a run by thresholds; without any, by those derived from its lowest level."""
+    faults = faults_in(run, thresholds)
+    run = without_faults(run, faults)
     # goodput needs thresholds: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
-    outages = run.outages()
+    outages = {level: outage for level, outage in run.outages().items() if level not in left_out(run)}
     replayed = is_replay(run.info)
     verdict = find(
         of_the_ramp(run.levels),
         thresholds or ((FEW_ERRORS,) if replayed else ()),
         goodput,
-        run.unreachable_from(),
+        {level: second for level, second in run.unreachable_from().items() if level not in left_out(run)},
         _empty_levels(run),
         outages,
     )
@@ -164,6 +176,7 @@ def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
     results = checks(run.levels, facts, verdict.thresholds)
     results = checks_of(results) if replayed else results
     context = context_of(run, facts, results)
+    soaks = Soaks(run, verdict.thresholds)
     return Assessment(
         run=run,
         thresholds=tuple(thresholds),
@@ -172,10 +185,12 @@ def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
         checks=results,
         goodput=goodput,
         phases=phases_in(run, verdict.thresholds, goodput, derived=verdict.derived),
-        gates=_gates(run, results),
+        gates=_gates(run, results, faults, soaks),
         unknown=[*run.unknown, *_in_one_piece(run)],
         context=context,
         causes=causes_of(verdict, of_the_ramp(run.levels), context),
+        faults=faults,
+        soaks=soaks,
     )
 
 
@@ -204,7 +219,7 @@ def _gold(limit: Finding, unit: str) -> Message:
     return message("gold up to {load}", load=words.with_unit(limit.level_ok, unit))
 
 
-def _gates(run: RunData, results: Sequence[Check]) -> Outcome | None:
+def _gates(run: RunData, results: Sequence[Check], faults: Faults, soaks: Soaks) -> Outcome | None:
     """Judge the run by its own gates, as `llmlocust check` does."""
     options = mapping(run.info.get("options"))
     try:
@@ -214,7 +229,9 @@ def _gates(run: RunData, results: Sequence[Check]) -> Outcome | None:
     if not gates:
         return None
     accepted = [key.strip() for key in str(options.get("llm_accept") or "").split(",")]
-    return judge(run.levels, gates, results, run.goodput, accepted, is_ramp=not is_replay(run.info))
+    of_run = gates_of_run(faults, soaks)
+    is_ramp = not is_replay(run.info)
+    return judge(run.levels, gates, results, run.goodput, accepted, is_ramp=is_ramp, of_run=of_run)
 
 
 def _in_one_piece(run: RunData) -> list[Message]:

@@ -15,6 +15,7 @@ from llmlocust.analysis.phases.phases import of_the_ramp
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.metrics import vocabulary
 from llmlocust.runfiles.reading.level_series import courses, lost_workers, stood_still, tokens_a_chunk
+from llmlocust.runfiles.reading.rebuilt import COMPARED_WITH_OURS
 from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunData
 from llmlocust.runfiles.reading.run_json import (
     count,
@@ -25,9 +26,6 @@ from llmlocust.runfiles.reading.run_json import (
     planned,
     think_time,
 )
-
-_COUNTED = {"finished", "generation_tokens", "server.ttft", "server.e2e"}
-"""The metrics of the server that are checked against ours."""
 
 
 def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, float]]) -> Facts:
@@ -135,7 +133,7 @@ def _unreported(run: RunData) -> int:
 
 def _with_events(run: RunData) -> frozenset[int]:
     """Return the levels during which a source of the server's counts and times restarted or did not answer."""
-    others = {source.name for source in run.sources if source.exposes and not _COUNTED & set(source.exposes)}
+    others = {source.name for source in run.sources if source.exposes and not COMPARED_WITH_OURS & set(source.exposes)}
     return frozenset(
         level.level
         for level in run.levels

@@ -115,6 +115,23 @@ class _WithLocustArgs(click.Command):
     help="Source of telemetry beside the server itself: a URL of metrics such as http://gpu-box:9400/metrics, port:8000, "
     "machine, gpu, …; none: only the sources that are named; repeatable (docs/telemetry.md)",
 )
+@click.option(
+    "--fault", "faulted", multiple=True, metavar="FAULT",
+    help='Fault to inject: "at 60s for 20s: down", "at 60s: kill port 8000 restart \'COMMAND\'"; repeatable (docs/faults.md)',
+)  # fmt: skip
+@click.option("--faults", default=None, metavar="FILE", help="Faults to inject, from a TOML file")
+@click.option(
+    "--fault-stop",
+    default=None,
+    metavar="CONDITION",
+    help='Condition on which faults are lifted and the run ends, such as "errors > 90% for 30s"',
+)
+@click.option("--fault-allow", default=None, metavar="HOST", help="Public hosts that faults may concern")
+@click.option("--fault-dry-run", is_flag=True, help="Print what would be injected and lifted, and send no load")
+@click.option(
+    "--retries", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Retries of a failed request, with the waits of OpenAI's SDK (docs/metrics.md#retries)",
+)  # fmt: skip
 @click.option("--think-time", default="0", show_default=True, help="Think time of users in seconds: 5, or 1-3")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
 @threshold_options(
@@ -131,6 +148,8 @@ def run(
     models: tuple[str, ...],
     headers: tuple[str, ...],
     observe: tuple[str, ...],
+    faulted: tuple[str, ...],
+    fault_dry_run: bool,
     out: str,
     search: bool,
     short: bool,
@@ -158,6 +177,7 @@ def run(
     llmlocust run http://localhost:8000 --trace mooncake.jsonl --trace-speed 2
     llmlocust run http://localhost:8000 --requests 200 --concurrency 20 --long
     llmlocust run http://localhost:8000 http://localhost:8001 --levels 1,10,50
+    llmlocust run http://localhost:8000 --rate 20 --levels 20 --hold 120 --fault "at 40s for 10s: down"
     """
     from llmlocust.plugin.http.headers import SEPARATOR
 
@@ -168,7 +188,8 @@ def run(
     options |= _one_level_options(concurrency, given) | _length_options(short=short, long=long, given=given)
     options["header"] = SEPARATOR.join(headers) or None
     options["observe"] = SEPARATOR.join(observe) or None
-    arguments = [*judged.options, *locust_args]
+    options["fault"] = SEPARATOR.join(faulted) or None
+    arguments = [*judged.options, *locust_args, *(["--llm-fault-dry-run"] if fault_dry_run else [])]
     targets = targets_of(urls, models)
     out = out or f"reports/{time.strftime('%Y%m%d-%H%M%S')}"
     if len(targets) > 1:

@@ -11,13 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from llmlocust.metrics.vocabulary import BASELINE, FALL, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
+from llmlocust.metrics.vocabulary import BASELINE, FALL, FAULTS, HEALING, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
 
 STEPPED = "stepped"
 HOURS = 24
 """Maximum steps of a smooth curve: those of a wave are the hours of its day."""
 STEP = 10.0
 """Minimum seconds of a step, unless the whole curve is short: tens of requests, at a few per second."""
+HEALING_SHARES = (0.8, 0.6, 0.4, 0.2)
+"""The loads of the phase HEALING, as shares of the load before."""
+HEALING_HOLD = 30.0
+"""Seconds of each of these loads."""
 HIGHER = 1.5
 """The default load of a surge after a ramp, as a multiple of the ramp's peak."""
 
@@ -56,6 +60,8 @@ class Setting:
     """The surge of the progressive plan; 0: 1.5 times the peak."""
     soak: float = 0.0
     """The soak of the progressive plan; 0: half the peak."""
+    faults: bool = False
+    """Whether the progressive plan has a phase for faults."""
 
     def __post_init__(self) -> None:
         loads = (self.base, self.peak, self.surge or self.peak, self.soak or self.peak)
@@ -105,16 +111,28 @@ def wave(setting: Setting) -> list[PlanPhase]:
 
 
 def progressive(setting: Setting) -> list[PlanPhase]:
-    """All in one run: the usual load, a ramp, a surge and the recovery from it, and a soak."""
+    """All in one run: the usual load, a ramp, a surge in two steps and the recovery from it, faults if there are some, and a
+    soak.
+    """
     seconds, over = setting.seconds, setting.surge or _whole(HIGHER * setting.peak, setting)
     level = setting.soak or _whole(max(setting.base, setting.peak / 2.0), setting)
+    steps = tuple(dict.fromkeys((_whole((setting.peak + over) / 2.0, setting), over)))
     return [
         PlanPhase(BASELINE, (setting.base,), 0.1 * seconds, setting.warmup),
-        _climb(setting, 0.35 * seconds),
-        PlanPhase(SURGE, (over,), 0.1 * seconds),
+        _climb(setting, 0.35 * seconds if not setting.faults else 0.25 * seconds),
+        PlanPhase(SURGE, steps, 0.1 * seconds / len(steps)),
         PlanPhase(RECOVERY, (setting.base,), 0.15 * seconds),
-        PlanPhase(SOAK, (level,), 0.3 * seconds, setting.warmup),
+        *([PlanPhase(FAULTS, (level,), 0.2 * seconds, setting.warmup)] if setting.faults else []),
+        PlanPhase(SOAK, (level,), 0.3 * seconds if not setting.faults else 0.2 * seconds, setting.warmup),
     ]
+
+
+def healing(load: float, *, whole: bool) -> PlanPhase:
+    """Down in steps from a load at which the service has not recovered from a fault."""
+    loads = [load * share for share in HEALING_SHARES]
+    return PlanPhase(
+        HEALING, tuple(dict.fromkeys(max(1.0, round(load)) if whole else load for load in loads)), HEALING_HOLD
+    )
 
 
 SHAPES: dict[str, Callable[[Setting], list[PlanPhase]]] = {

@@ -29,7 +29,7 @@ class FaultWindow:
     action: str = ""
     """The action in the notation of the plan."""
     evidence: str = ""
-    """What confirmed the fault, such as a counter of the proxy; a message."""
+    """The observation that confirmed the fault, such as a counter of the proxy; a message."""
     problem: str = ""
     """Why the fault could not be injected, lifted or confirmed, as a message; empty without a problem."""
 

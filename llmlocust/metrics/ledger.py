@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmlocust.metrics.histogram import Histogram
-from llmlocust.metrics.levels import USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.levels import RETRIED, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.rows import ON_RECORD, REQUEST_COLUMNS, WORKER_COLUMNS, request_row, rounded, values_of
 from llmlocust.metrics.seconds import SECOND_COUNTS, SECOND_SUMS, Seconds
@@ -72,6 +72,8 @@ class Ledger:
         """Merged requests in flight by request name."""
         self.sent = 0
         self.ended = 0
+        self.retries = 0
+        """Attempts after the first ones, which `sent` counts."""
         self.last_ended = 0.0
         """The moment at which the last request ended."""
         self.totals: Counter[str] = Counter()
@@ -95,6 +97,7 @@ class Ledger:
         self.rows: list[list[Any]] = []
         self.new_sent = 0
         self.new_ended = 0
+        self.new_retries = 0
         self.new_seen = 0
         self.new_in_flight: Counter[str] = Counter()
         """By request name: requests sent minus requests ended."""
@@ -150,6 +153,12 @@ class Ledger:
         self.sent += 1
         self.new_sent += 1
         self._count(moment, "sent")
+
+    def note_retry(self, moment: float) -> None:
+        """Count the begin of another attempt at a request whose attempt before failed."""
+        self.retries += 1
+        self.new_retries += 1
+        self._count(moment, "retries")
 
     def note_due(self, moment: float, *, dropped: bool) -> None:
         """Count a request that was due, in open load. A dropped request is never sent."""
@@ -287,6 +296,7 @@ class Ledger:
             "rows": self.rows,
             "sent": self.new_sent,
             "ended": self.new_ended,
+            "retries": self.new_retries,
             "last_ended": self.last_ended,
             "seen": self.new_seen,
             "clocks": dict(self.clocks),
@@ -314,6 +324,7 @@ class Ledger:
         self.rows.extend(packed["rows"])
         self.sent += packed["sent"]
         self.ended += packed["ended"]
+        self.retries += packed["retries"]
         self.last_ended = max(self.last_ended, packed["last_ended"])
         self.rows_seen += packed["seen"]
         self.clocks.update(packed["clocks"])
@@ -384,6 +395,9 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
     tally.outcomes[record.outcome] += 1
     if record.contradicts:
         tally.numbers["contradicting"] += 1
+    if record.retried:
+        tally.numbers["retries"] += len(record.retried)
+        tally.numbers.update(RETRIED + kind for kind in record.retried)
     if record.outcome != OK:
         return
     numbers = tally.numbers

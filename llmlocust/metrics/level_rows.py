@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from llmlocust.metrics.levels import COUNTED, HEADLINE, RANGED, LevelFigures, Summary
+from llmlocust.metrics.levels import COUNTED, HEADLINE, RANGED, RETRIED, LevelFigures, Summary
 from llmlocust.metrics.vocabulary import ABORTED, ERROR_KINDS, QUANTILES
 
 
@@ -49,7 +49,9 @@ _PLAIN: dict[str, Any] = {
     "cut": float,
     "repeated": float,
     "phase": str,
+    "retries": int,
 }
+_KINDS = [kind for kind in ERROR_KINDS if kind != ABORTED]
 
 
 def level_row(figures: LevelFigures) -> dict[str, str]:
@@ -57,7 +59,8 @@ def level_row(figures: LevelFigures) -> dict[str, str]:
     row = {name: _text(getattr(figures, name)) for name in _PLAIN}
     # as exact as the moments of the requests file: otherwise the two files may disagree about a request at the edge
     row |= {name: _moment(getattr(figures, name)) for name in ("began", "warmed_up", "ended")}
-    row |= {f"error_{kind}": str(figures.error_kinds.get(kind, 0)) for kind in ERROR_KINDS if kind != ABORTED}
+    row |= {f"error_{kind}": str(figures.error_kinds.get(kind, 0)) for kind in _KINDS}
+    row |= {f"{RETRIED}{kind}": str(figures.retried.get(kind, 0)) for kind in _KINDS}
     for metric in COUNTED:
         row |= _metric_cells(metric, figures.metric(metric))
     return row
@@ -68,9 +71,13 @@ def level_of_row(row: Mapping[str, str]) -> LevelFigures:
     if missing := [name for name in ("level", "load") if not row.get(name)]:
         raise ValueError(f"a row of the levels file without {missing[0]}")
     plain = {name: convert(row[name]) for name, convert in _PLAIN.items() if row.get(name)}
-    kinds = {kind: int(float(row.get(f"error_{kind}") or 0)) for kind in ERROR_KINDS if kind != ABORTED}
     metrics = {metric: _summary_of_cells(metric, row) for metric in COUNTED}
-    return LevelFigures(**plain, error_kinds={kind: n for kind, n in kinds.items() if n}, metrics=metrics)
+    return LevelFigures(**plain, error_kinds=_by_kind(row, "error_"), retried=_by_kind(row, RETRIED), metrics=metrics)
+
+
+def _by_kind(row: Mapping[str, str], prefix: str) -> dict[str, int]:
+    counts = {kind: int(float(row.get(prefix + kind) or 0)) for kind in _KINDS}
+    return {kind: count for kind, count in counts.items() if count}
 
 
 def _metric_cells(metric: str, summary: Summary) -> dict[str, str]:

@@ -19,11 +19,16 @@ from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.ranges import Uncertain, without
 from llmlocust.metrics.telemetry import TelemetrySummary
-from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, NOT_THE_SERVERS, OK, QUANTILES
+from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, NOT_THE_SERVERS, OK, QUANTILES
 from llmlocust.stream.record import Record
 
+RETRIED = "retried_"
+"""Prefix of the counts of retried attempts, before their kind."""
 USERS = "users"
 RATE = "rate"
+
+CUT, LEFT_OUT = "cut", "left out"
+"""What a fault on purpose does to the figures of a level (LevelFigures.fault)."""
 
 HEADLINE = ("p50", "p95", "p99")
 """Percentiles that are written with their interval, their range, and their value with failures as infinite."""
@@ -79,7 +84,8 @@ class Tally:
         self.numbers: Counter[str] = Counter()
         """By time of arrival: ended_ok, ended, tokens_in_window. By due time: due, dropped. Of the successful requests of \
 `outcomes`: input_tokens, inputs, output_tokens, chunks, coalesced, uncertain, stalls, counted_chunks, empty, cut, repeated, \
-judged, right, good (met every threshold, if there are any). Of all requests of `outcomes`: contradicting."""
+judged, right, good (met every threshold, if there are any). Of all requests of `outcomes`: contradicting, retries, and \
+retried_KIND, the retried attempts that failed in this way."""
         self.histograms: dict[str, Histogram] = {}
 
     @property
@@ -228,6 +234,10 @@ class LevelFigures:
     """Open load: requests of `due` that were never sent, because too many were in flight."""
     ok: int = 0
     aborted: int = 0
+    retries: int = 0
+    """Attempts after the first ones, of the requests sent inside the window."""
+    retried: Mapping[str, int] = field(default_factory=dict)
+    """Failed attempts that were tried again, by kind."""
     error_kinds: Mapping[str, int] = field(default_factory=dict)
     """Failed requests by kind, including CLIENT_KINDS."""
     throughput: float = math.nan
@@ -272,6 +282,9 @@ begin or the end of this level."""
     """False if the number of requests is not known: `requests` then only expresses the share of failures."""
     phase: str = ""
     """Phase of the plan (vocabulary.PHASES); empty for none."""
+    fault: str = ""
+    """CUT if a fault was injected during the level and its figures are those before the fault; LEFT_OUT if a fault left \
+nothing of the level to judge; empty without a fault."""
 
     def reported(self, key: str) -> TelemetrySummary | None:
         """Return the telemetry of a metric of the vocabulary; None if it is not exposed."""
@@ -290,6 +303,11 @@ begin or the end of this level."""
     def attempted(self) -> int:
         """Number of requests that the users made, whatever their outcome, without aborted ones."""
         return self.requests + self.unsent
+
+    @property
+    def attempts(self) -> int:
+        """Number of attempts of the clients at all requests that were sent inside the window."""
+        return self.attempted + self.aborted + self.retries
 
     @property
     def lacks_requests(self) -> bool:
@@ -321,6 +339,7 @@ begin or the end of this level."""
         ok = tally.outcomes[OK]
         kinds = {kind: n for kind, n in tally.outcomes.items() if kind not in (OK, ABORTED) and n}
         failed = tally.requests - ok
+        retried = {kind: n for kind in ERROR_KINDS if (n := tally.numbers[f"{RETRIED}{kind}"])}
         numbers = tally.numbers
         itls = tally.histogram("itl").count
         ranges = {metric: tally.ranges(metric) for metric in RANGED}
@@ -340,6 +359,8 @@ begin or the end of this level."""
             dropped=numbers["dropped"],
             ok=ok,
             aborted=tally.outcomes[ABORTED],
+            retries=numbers["retries"],
+            retried=retried,
             error_kinds=kinds,
             throughput=numbers["ended_ok"] / window if window else math.nan,
             output_tokens_per_s=numbers["tokens_in_window"] / window if window else math.nan,

@@ -41,6 +41,7 @@ REQUEST_COLUMNS = [
     "right",  # 1 or 0 if the answer was judged
     "inputs",  # texts embedded or documents ranked; empty for generated text
     "unread",  # names of unread fields, if the server counted tokens of the answer but none was found
+    "attempts",  # of the client, the first one included
 ]
 
 TIMELINE_COLUMNS = [
@@ -60,6 +61,7 @@ TIMELINE_COLUMNS = [
     "throttled",  # share of the second in which a CPU limit (cgroup) throttled a process; the worst process
     "core_wait",  # share of the second in which a process was ready to run but had no core; the worst process
     "coalesced",  # share of token-bearing deltas that arrived in the same read as an earlier one
+    "retries",  # attempts after the first ones of `sent`, in the second in which each began
 ]
 
 WORKER_COLUMNS = [
@@ -136,6 +138,7 @@ def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, we
         "" if record.right is None else int(record.right),
         "" if record.inputs is None else record.inputs,
         record.unread,
+        record.attempts,
     ]
 
 

@@ -6,12 +6,12 @@ import math
 from array import array
 from collections.abc import Iterator, Mapping
 
-SECOND_COUNTS = ("sent", "ended", "failed", "tokens", "chunks", "coalesced")
+SECOND_COUNTS = ("sent", "ended", "failed", "tokens", "chunks", "coalesced", "retries")
 SECOND_SUMS = ("users", "in_flight", "backing_off")
 SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag", "turn_wait", "throttled", "core_wait", "longest")
 """Gauges of which the maximum over all processes is kept. `longest`: duration in seconds of the longest request that ended."""
 
-_WHOLE = {"sent", "ended", "failed", "chunks", "coalesced", *SECOND_SUMS}
+_WHOLE = {"sent", "ended", "failed", "chunks", "coalesced", "retries", *SECOND_SUMS}
 _UNKNOWN = math.nan
 
 

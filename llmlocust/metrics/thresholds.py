@@ -16,6 +16,8 @@ threshold, regardless of the threshold's percentile.
 A gate is a threshold that a run must meet to pass: at every level, or at the levels of one load.
 
     ttft.p95 < 500ms ~ 1s @ 100
+
+A gate can also be a condition on the whole run: on a fault, or on the drift in a soak (metrics.run_metrics).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from typing import TypeVar
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import LevelFigures, Tally
 from llmlocust.metrics.metric import METRICS, Kind
+from llmlocust.metrics.run_metrics import RUN_METRICS, RunMetric, read_limit
 from llmlocust.metrics.telemetry import PER_SECOND, SHARE, VOCABULARY
 from llmlocust.metrics.vocabulary import OK, QUANTILES
 from llmlocust.text.message import term
@@ -55,6 +58,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
+    "=": operator.eq,
 }
 _LOAD = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(?:users?|requests/s|/s)?\s*", re.IGNORECASE)
 _LIMIT = r"(?P<{0}limit>[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(?P<{0}unit>ms|s|%|/s|)"
@@ -85,6 +89,11 @@ class Threshold:
     @classmethod
     def parse(cls, text: str) -> Threshold:
         """Read a threshold. Raises ValueError with a one-line message that has a valid example."""
+        if read_limit(text):
+            raise ValueError(
+                f"threshold {text.strip()!r}: only a gate (--llm-threshold, llmlocust check) can judge a fault or a drift; here "
+                f"levels are judged, so leave it out"
+            )
         match = _SHAPE.fullmatch(text)
         if match is None and "@" in text:
             raise ValueError(
@@ -193,6 +202,56 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class RunThreshold(Threshold):
+    """One condition on a run: on a fault, or on a drift. No level is judged by it."""
+
+    fault: str = ""
+    """The name of the fault that it applies to; empty: every fault."""
+    or_unmeasured: bool = False
+    """Whether a run in which the metric was not measured passes."""
+
+    @classmethod
+    def parse(cls, text: str) -> RunThreshold:
+        """Read a condition on a run. Raises ValueError with a one-line message that has a valid example."""
+        limit = read_limit(text)
+        if limit is None:
+            raise ValueError(f"cannot read {' '.join(text.split())!r}; write it like 'recovery < 30s'")
+        return cls(
+            limit.metric.key,
+            "",
+            limit.comparison,
+            limit.limit,
+            limit.unit,
+            fault=limit.fault,
+            or_unmeasured=limit.or_unmeasured,
+        )
+
+    def __str__(self) -> str:
+        return super().__str__() + (" or unmeasured" if self.or_unmeasured else "")
+
+    @property
+    def of_run(self) -> RunMetric:
+        return RUN_METRICS[self.metric]
+
+    @property
+    def name(self) -> str:
+        return f"{self.metric}[{self.fault}]" if self.fault else self.metric
+
+    @property
+    def amount(self) -> str:
+        return self.unit if self.comparison == "=" else super().amount
+
+    @property
+    def bound(self) -> float:
+        """The limit in seconds, as a share, or in the unit of the metric."""
+        return self.limit * self.of_run.units[self.unit]
+
+    @property
+    def is_telemetry(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
 class Gate:
     """A threshold that a run must meet to pass."""
 
@@ -203,6 +262,8 @@ class Gate:
     @classmethod
     def parse(cls, text: str) -> Gate:
         """Read a threshold with or without ` @ LOAD`. Raises ValueError with a one-line message that has a valid example."""
+        if read_limit(text):
+            return cls(RunThreshold.parse(text))
         threshold, sign, load = text.partition("@")
         match = _LOAD.fullmatch(load)
         if sign and (match is None or not float(match[1]) > 0.0):
@@ -215,9 +276,14 @@ class Gate:
     def __str__(self) -> str:
         return str(self.threshold) if self.at is None else f"{self.threshold} @ {self.at:g}"
 
+    @property
+    def is_of_run(self) -> bool:
+        """Whether the gate is a condition on the whole run. It applies to no level."""
+        return isinstance(self.threshold, RunThreshold)
+
     def is_of(self, load: float) -> bool:
         """Whether the gate applies to levels of a load."""
-        return self.at is None or math.isclose(self.at, load)
+        return not self.is_of_run and (self.at is None or math.isclose(self.at, load))
 
 
 def parse_gates(text: str) -> list[Gate]:
@@ -229,6 +295,8 @@ def thresholds_of(gates: Iterable[Gate]) -> list[Threshold]:
     """Return the thresholds of gates, to judge levels by if the user gave only gates. One per figure: the first."""
     first: dict[tuple[str, str], Threshold] = {}
     for gate in gates:
+        if gate.is_of_run:
+            continue
         first.setdefault((gate.threshold.metric, gate.threshold.statistic), gate.threshold)
     return list(first.values())
 

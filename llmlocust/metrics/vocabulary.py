@@ -40,6 +40,7 @@ NOT_THE_SERVERS = (ABORTED, *CLIENT_KINDS)
 
 BASELINE, LINEAR, SPIKE, SURGE, RECOVERY, SOAK = "baseline", "linear", "spike", "surge", "recovery", "soak"
 RISE, FALL = "rise", "fall"
+FAULTS, HEALING = "faults", "healing"
 PHASES: dict[str, str] = {
     BASELINE: "the normal load, before it is increased",
     LINEAR: "a rise in equal steps",
@@ -47,6 +48,8 @@ PHASES: dict[str, str] = {
     SURGE: "a sudden rise that is held for a while",
     RECOVERY: "the baseline load again, after a spike or a surge",
     SOAK: "one load for a long time",
+    FAULTS: "a constant load, during which faults are injected",
+    HEALING: "lower loads after a fault from which the service has not recovered",
     RISE: "the first half of a wave",
     FALL: "the second half of a wave",
 }

@@ -17,7 +17,7 @@ from locust import events
 from locust.env import Environment
 
 from llmlocust.load.plans import STEPPED
-from llmlocust.plugin import console, output, webui
+from llmlocust.plugin import console, injecting, output, webui
 from llmlocust.plugin.cluster.master import Master
 from llmlocust.plugin.cluster.worker import Worker
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
@@ -59,6 +59,11 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     if parsed is not None and (parsed.headless or parsed.autostart):
         _take_host_from_users(environment)
         try:
+            if option(environment, "fault_dry_run"):
+                injecting.check(environment)
+                for line in injecting.described(environment):
+                    console.say(line)
+                sys.exit(0)
             session.preflight = check(environment)
         except NotReady as problem:
             console.error(str(problem))

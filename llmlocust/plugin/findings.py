@@ -26,9 +26,11 @@ class Findings(TypedDict):
     """Values of options, by their names. They replace those that were given."""
     targets: dict[str, dict[str, str]]
     """Unexpected targets at which servers answered, by host and by the dialect's path."""
+    proxies: dict[str, str]
+    """The proxy through which a host is loaded, by host."""
 
 
-_NOTHING = Findings(values={}, targets={})
+_NOTHING = Findings(values={}, targets={}, proxies={})
 
 
 def findings(environment: HasOptions) -> Findings:
@@ -44,12 +46,17 @@ def forget(environment: HasOptions) -> None:
 
 def note_values(environment: HasOptions, **values: Any) -> None:
     """Note values of options. Does nothing without parsed options, as in a script."""
-    _note(environment, Findings(values=values, targets={}))
+    _note(environment, Findings(values=values, targets={}, proxies={}))
 
 
 def note_target(environment: HasOptions, host: str, path: str, target: str) -> None:
     """Note the target at which a host answers requests for a path."""
-    _note(environment, Findings(values={}, targets={host: {path: target}}))
+    _note(environment, Findings(values={}, targets={host: {path: target}}, proxies={}))
+
+
+def note_proxy(environment: HasOptions, host: str, url: str) -> None:
+    """Note the proxy through which the users reach a host."""
+    _note(environment, Findings(values={}, targets={}, proxies={host: url}))
 
 
 def _note(environment: HasOptions, new: Findings) -> None:
@@ -57,5 +64,9 @@ def _note(environment: HasOptions, new: Findings) -> None:
         return
     known = findings(environment)
     targets = {host: known["targets"].get(host, {}) | paths for host, paths in new["targets"].items()}
-    noted = Findings(values=known["values"] | new["values"], targets=known["targets"] | targets)
+    noted = Findings(
+        values=known["values"] | new["values"],
+        targets=known["targets"] | targets,
+        proxies=known["proxies"] | new["proxies"],
+    )
     setattr(environment.parsed_options, _ENTRY, noted)

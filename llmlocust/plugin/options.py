@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 
+from llmlocust.load.backoff import OPENAI
 from llmlocust.load.curves import DEFAULT_LEVELS
 from llmlocust.load.plans import SHAPES, STEPPED
 from llmlocust.observe import setup
@@ -99,6 +100,13 @@ OPTIONS = (
     Option("search-hold", 15.0, "Maximum seconds for which a search measures a level, unless its requests are long"),
     Option("observe", "", r"Source of telemetry: a URL of metrics such as http://gpu-box:9400/metrics, prometheus:URL?query=SELECTOR, machine, gpu, port:8000, process:NAME, pid:123 or docker:NAME; none: do not search the server under test for sources. Repeatable, or separated by \n", separator=SEPARATOR, is_private=True),
     Option("observe-interval", 1.0, "Seconds between two scrapes of a source of telemetry"),
+    Option("fault", "", r"Fault to inject: at 60s for 20s: down, at level 100 + 10s for 30s: latency 200ms, or at 2m: kill port 8000 restart 'COMMAND' (docs/faults.md). Repeatable, or separated by \n", separator=SEPARATOR, is_fixed=True),
+    Option("faults", "", "TOML file of faults to inject", is_fixed=True),
+    Option("fault-stop", "", "Condition on which faults are lifted and the run ends: errors > 90% for 30s, or a metric of telemetry, waiting > 500 for 1m", is_fixed=True),
+    Option("fault-heal", False, "If the service has not recovered from a fault at the end of the plan, lower the load in steps to find the load at which it recovers", is_fixed=True),
+    Option("fault-listen", "127.0.0.1:0", "Address of the proxy that breaks connections. Workers on other machines must reach it", is_fixed=True),
+    Option("fault-allow", "", "Hosts that faults may concern although their address is neither loopback nor private; several with commas", is_fixed=True),
+    Option("fault-dry-run", False, "Print what would be injected and lifted, and end without any load", is_fixed=True),
     Option("threshold", "", "Pass/fail threshold; the run exits 99 if one is violated. ttft.p95 < 500ms applies to every level, ttft.p95 < 500ms @ 100 to levels of 100 users; repeatable, or separated by commas", separator=", "),
     Option("thresholds", "", 'TOML file of thresholds, as for llmlocust check: ttft.p95 = "< 500ms @ 100"'),
     Option("accept", "", "Validity check that may fail without exit code 98, such as prefix_cache; repeatable, or separated by commas", separator=", "),
@@ -110,6 +118,8 @@ OPTIONS = (
     Option("abort-on-breach", False, "Stop the run as soon as a level is certain to violate a threshold"),
     Option("abort-grace", 10.0, "Seconds for which a level is measured before a violation may stop the run"),
     Option("drain", 30.0, "Maximum seconds that requests in flight may take to end after the ramp"),
+    Option("retries", 0, "Retries of a failed request, as an SDK does them; the request counts once, with the times and the outcome that its user felt. 0: none"),
+    Option("retry-backoff", OPENAI, "Waits before retries: the first wait, the factor of further ones, their maximum, and by how much chance shortens them; the longest Retry-After that is obeyed; until head or token: up to which point a stream is tried again. The default is that of OpenAI's Python SDK"),
     Option("timeout-connect", 10.0, "Seconds for name look-up, TCP and TLS"),
     Option("timeout-first-token", 120.0, "Seconds from sending to the first token"),
     Option("timeout-stall", 60.0, "Seconds between two pieces of a stream"),

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-MESSAGES = 9
+MESSAGES = 10
 """The version of the messages between them."""
 
 VERSION = f"{version('llmlocust')} (messages {MESSAGES})"

@@ -11,7 +11,7 @@ import gevent
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from llmlocust.plugin import console, observing
+from llmlocust.plugin import console, injecting, observing
 from llmlocust.plugin.cluster.master import Master
 from llmlocust.plugin.gating import Gating, end_run
 from llmlocust.plugin.generator.collector import Collector
@@ -117,8 +117,10 @@ class Session:
         run = Run(cluster_of(self.environment, self.collector), settings_of(self.environment))
         recorder = Recorder(RunFiles(prefix, run.pause) if prefix else None, preflight)
         run.add(recorder, LevelLines(), *self.gating.companions())
+        if faults := injecting.companion_of(self.environment):
+            run.add(faults)
         if config := observing.config_of(self.environment):
-            run.add(Telemetry(lambda: observing.Process(config), recorder.write))
+            run.add(Telemetry(lambda: observing.start(config), recorder.write))
         run.add(LocustTable(self.environment.stats), Progress(), self.current_run)
         return run, recorder
 

@@ -100,6 +100,7 @@ def shape_setting(shape: Any, environment: HasOptions, *, is_rate: bool) -> Sett
             whole=not is_rate,
             surge=float(getattr(shape, "surge", None) or 0.0),
             soak=float(getattr(shape, "soak", None) or 0.0),
+            faults=bool(option(environment, "fault") or option(environment, "faults") or getattr(shape, "faults", ())),
         )
     except ValueError as problem:
         raise ValueError(f"{problem} (--llm-shape-base, --llm-shape-peak, --llm-shape-seconds)") from None

@@ -157,6 +157,8 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "ok": figures.ok if figures.counted else None,
         "aborted": figures.aborted,
         "unsent": figures.unsent,
+        "attempts": figures.attempts if figures.counted else None,
+        "retried": dict(figures.retried),
         "due": figures.due,
         "dropped": figures.dropped,
         "backing_off": plain(figures.backing_off),

@@ -34,16 +34,20 @@ PREFIX_llm_run.json describes the run:
     clocks                               {"kernel": 4211, "user": 3}: number of measured requests by clock
     readers                              {"native": 4214}: the same by the reader of their answers, "native" or "loop"
     processes                            number of processes that generated the load
-    counts                               {"sent", "ended", "preflight"}: requests of the whole run, inside and outside levels
+    counts                               {"sent", "ended", "preflight"}: requests of the whole run, inside and outside levels;
+                                         "attempts": those of "sent", and the retries of clients
     preflight                            {"model", "ttft_ms", "finish", "models_listed", "owned_by" (the owner of the first
                                          listed model, by which servers name themselves), "path", "requests"}
     rows                                 {"seen", "kept"}: kept < seen if rows of the requests file are sampled
     telemetry                            {"sources": [{"name", "url", "engine", "state", "says", "settings", "exposes"}],
                                          "events": [{"time", "kind", "source", "seconds", "says"}], "cpu_seconds" (of the
                                          observing process, without its start)}: see metrics.telemetry; missing if nothing was observed
+    faults                               [{"id", "name", "kind", "action", "began", "lifted", "confirmed_began",
+                                         "confirmed_lifted" (epoch seconds, or null), "evidence", "problem"}]: the faults that
+                                         the run injected (metrics.fault_window); missing without a plan of faults
     checks                               [{"name", "ok", "value", "limit", "says", "levels" (affected levels; empty: the
                                          whole run)}]: validity checks that need the running process
-    Sentences ("says", "ended_by", the texts of "user_classes") are strings, or {"text", "template", "values"}: the text,
+    Sentences ("says", "evidence", "problem", "ended_by", the texts of "user_classes") are strings, or {"text", "template", "values"}: the text,
     and the template and values that it was made of (text.message.to_json), for pages in other languages
 
 Format history
@@ -55,6 +59,7 @@ Format history
     later: `phase` of a level, and `shape` and `phases` of a plan; `inputs` of a request
     later: the outcomes CLIENT_KINDS, which were `connect` before; `requests` of a level does not count them
     later: `think_times`; sentences with their template and values
+    later: `attempts` of a request and of "counts", `retries` and `retried_…` of a level, `retries` of a second
 """
 
 from __future__ import annotations

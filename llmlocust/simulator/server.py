@@ -63,6 +63,7 @@ class Simulator:
         self._calls: dict[str, HttpRequest] = {}
         """Gradio calls whose events no client has fetched yet."""
         self.connections: set[Connection] = set()
+        self._is_draining, self._is_empty = False, asyncio.Event()
         self._alarm = alarm(asyncio.get_running_loop(), self._handle_events)
         hidden = [path for path in (*DIALECTS, "/gradio_api/info") if not path.startswith(settings.only)]
         self._routes: dict[str, dict[str, Callable[[Connection, HttpRequest, Record], None]]] = {
@@ -82,6 +83,13 @@ class Simulator:
     def connection(self) -> Connection:
         """Return the protocol of a new connection."""
         return Connection(self.handle, self.connections)
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new requests, and wait for the end of those in flight, for some seconds at most."""
+        self._is_draining = True
+        if self._truth.open:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_empty.wait(), seconds)
 
     def close(self) -> None:
         self._alarm.close()
@@ -150,6 +158,8 @@ class Simulator:
         request = dialects.read(http.path, http.body, self._settings)
         http.body = bytearray()  # the text is not needed while the request waits
         record.stream, record.prompt_tokens = request.stream, request.prompt_tokens
+        if self._is_draining:
+            raise ApiError(503, "the server is shutting down")
         if refused := _refused_by_fault(faults):
             self._refuse(connection, record, *refused)
         elif "html" in faults:
@@ -237,6 +247,8 @@ class Simulator:
         self._set_alarm()
         record.admitted_ns = int((call.admitted or 0) * 1e9)
         self._truth.end(record, outcome, now_ns)
+        if self._is_draining and not self._truth.open:
+            self._is_empty.set()
 
     # information about the server
 
@@ -253,6 +265,8 @@ class Simulator:
         connection.respond(200, openai.encode({"version": VERSION}))
 
     def _send_health(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+        if self._is_draining:
+            raise ApiError(503, "the server is shutting down")
         connection.respond(200, b"")
 
     def _send_metrics(self, connection: Connection, _: HttpRequest, __: Record) -> None:
@@ -294,6 +308,7 @@ def serve(settings: Settings, ready: Callable[[int], None] | None = None) -> Non
 
 
 async def _serve(settings: Settings, ready: Callable[[int], None] | None) -> None:
+    await asyncio.sleep(settings.start_s)
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     simulator = Simulator(settings, os.environ.get(KEY_VARIABLE))
     try:
@@ -309,8 +324,9 @@ async def _serve(settings: Settings, ready: Callable[[int], None] | None) -> Non
     print(f"{settings.model} at http://{host}:{port}", flush=True)
     if ready:
         ready(port)
-    gc.freeze()  # these objects stay; collecting them again and again would make tokens late
+    gc.freeze()  # these objects stay; repeated collections of them would make tokens late
     await stop.wait()
+    await simulator.drain(settings.drain_s)
     server.close()
     simulator.close()
 

@@ -58,6 +58,10 @@ class Settings:
     max_model_len: int = _knob(32768, "maximum tokens of a prompt and its answer; longer requests get 400")
     queue_limit: int = _knob(-1, "maximum waiting requests; further ones get 503; 0: none may wait; -1: 100,000")
     timeout_s: float = _knob(0.0, "seconds of silence after which a request gets 504; 0: never")
+    drain_s: float = _knob(
+        0.0, "seconds after SIGTERM in which requests in flight may end; new ones get 503; 0: all are cut off"
+    )
+    start_s: float = _knob(0.0, "seconds that the server needs until it listens, like the loading of a model")
     oom_at: int = _knob(0, "requests in flight at which new ones get 500, CUDA out of memory; 0: never")
     default_max_tokens: int = _knob(1024, "maximum tokens of an answer if the request sets no limit")
     answer_tokens: int = _knob(200, "mean tokens of an answer that ends before its limit")
@@ -90,6 +94,7 @@ class Settings:
             ),
             (min(self.front_end_ms, self.front_end_ms_per_token, self.network_ms) < 0, "times must not be negative"),
             (min(self.network_mbit, self.rate_limit, self.proxy_timeout_s) < 0, "limits must not be negative"),
+            (min(self.drain_s, self.start_s) < 0, "times must not be negative"),
             (self.rate_burst < 1, "rate_burst must be at least 1"),
             (self.cache_prompts < 1, "cache_prompts must be at least 1"),
             (not 0 < self.power_cap_factor <= 1, "power_cap_factor must be above 0, and at most 1"),

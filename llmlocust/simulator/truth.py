@@ -101,6 +101,11 @@ class Truth:
         self._loop_late_ns: deque[int] = deque(maxlen=100_000)
         self._epoch_minus_monotonic_ns = wall_minus(time.monotonic_ns)
 
+    @property
+    def open(self) -> int:
+        """The number of requests that have not ended."""
+        return len(self._open)
+
     def begin(self, record: Record) -> Record:
         self._open[id(record)] = record
         self._endpoints[record.endpoint] += 1

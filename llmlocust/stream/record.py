@@ -5,6 +5,7 @@ docs/metrics.md has the definitions. All durations are in seconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
@@ -105,6 +106,9 @@ class Record(msgspec.Struct):
     """A contradiction in this record, which was bounded; empty without one."""
     right: bool | None = None
     """Whether the answer was judged right; None where it was not judged."""
+    retried: tuple[str, ...] = ()
+    """The outcomes of the attempts before the last one, oldest first. All else is the request as its user felt it: the last
+    attempt's answer, with times after the first attempt was sent."""
 
     @property
     def ok(self) -> bool:
@@ -130,6 +134,11 @@ class Record(msgspec.Struct):
         return len(tail) == _TAIL and length <= _MAX_PIECE and tail.endswith(tail[:-length])
 
     @property
+    def attempts(self) -> int:
+        """Number of times that the request was sent, or that sending it failed."""
+        return 1 + len(self.retried)
+
+    @property
     def uncertain(self) -> int:
         """Number of ITLs that are not known one by one."""
         return sum(len(merged.estimates) for merged in self.merged)
@@ -138,6 +147,26 @@ class Record(msgspec.Struct):
     def chunks(self) -> int:
         """Number of token-bearing chunks."""
         return len(self.arrivals)
+
+
+def after_retries(last: Record, failed: Sequence[Record]) -> Record:
+    """Return the record of a request that was retried: its last attempt's, whose times count from the first one of `failed`."""
+    first = failed[0]
+    waited = last.sent - first.sent
+    last.retried = tuple(attempt.outcome for attempt in failed)
+    last.sent, last.delay = first.sent, first.delay
+    last.client_queue, last.connect, last.tls = first.client_queue, first.connect, first.tls
+    last.duration += waited
+    last.lag_max_at += waited
+    for name in ("e2e", "ttft", "ttfo"):
+        value = getattr(last, name)
+        if value is not None:
+            setattr(last, name, value + waited)
+    if last.ttft_bounds is not None:
+        last.ttft_bounds = (last.ttft_bounds[0] + waited, last.ttft_bounds[1] + waited)
+    last.arrivals = [arrival + waited for arrival in last.arrivals]
+    last.coalesced_at = [(moment + waited, chunks) for moment, chunks in last.coalesced_at]
+    return last
 
 
 def bounded(record: Record, *, one_answer: bool = True) -> Record:

@@ -60,6 +60,8 @@ class Timeline(msgspec.Struct, weakref=True):
     status: int = 0
     content_type: str = ""
     retry_after: float | None = None
+    should_retry: str = ""
+    """The header x-should-retry of an error: "true" or "false", by which the server directs SDKs."""
     location: str = ""
     """The target of a redirect."""
     body: bytearray = msgspec.field(default_factory=bytearray)

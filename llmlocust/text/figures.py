@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import overload
 
 from llmlocust.text.message import Message, capitalised, enumeration, message
 
 UNKNOWN = "–"
+MINUS = "\N{MINUS SIGN}"
 
 
 def duration(seconds: float) -> str:
@@ -75,6 +76,18 @@ def _bytes(value: float) -> str:
         if abs(value) >= size:
             return f"{digits(value / size)} {name}"
     return f"{digits(value)} B"
+
+
+def size(value: float) -> str:
+    """A number of bytes: 1.5 MiB."""
+    return UNKNOWN if math.isnan(value) else _bytes(value)
+
+
+def signed(value: float, in_words: Callable[[float], str]) -> str:
+    """A change in words, with its sign: +12 ms, −1.5 MiB."""
+    if not math.isfinite(value) or value == 0.0:
+        return in_words(value)
+    return f"{'+' if value > 0.0 else MINUS}{in_words(abs(value))}"
 
 
 def load(value: float) -> str:

@@ -310,3 +310,21 @@ def test_a_reset_begins_telemetry_anew():
     live = Live(run, 1)
     reporting(run, live, 3, running=7.0)
     assert [value for value in column(live.snapshot(), "running") if value is not None] == [7.0] * 2
+
+
+# -- faults
+
+
+def test_faults_have_their_moments_in_the_run():
+    run = PlayedRun()
+    run.begin(2)
+    window = {"name": "outage", "confirmed_began": run.began + 2.1, "problem": ""}
+    run.faults = [window | {"began": run.began + 2.0, "lifted": None}, window | {"began": None, "lifted": None}]
+    began = [fault["began"] for fault in Live(run).snapshot()["faults"]]
+    assert began == [pytest.approx(2.0), None]
+
+
+def test_without_a_plan_of_faults_there_are_none():
+    run = PlayedRun()
+    run.begin(2)
+    assert Live(run).snapshot()["faults"] == []

@@ -132,6 +132,15 @@ def test_answers_that_the_client_cut_may_be_finished_on_the_server():
     assert "those of requests that failed here" in check.says
 
 
+def test_attempts_that_were_retried_may_be_finished_on_the_server():
+    retried = {"timeout_first_token": 300, "http_503": 900}
+    server = {"finished": 690, "generated": 34_500.0}
+    assert not server_counts([level(400, **server)], NO_FACTS).ok
+    check = server_counts([level(400, **server, retries=1200, retried=retried)], NO_FACTS)
+    assert check.ok
+    assert "finished more requests" not in check.says
+
+
 def test_one_of_several_replicas_is_recognised():
     levels = [level(400, 130), level(800, 270, index=1, load=20.0), level(1200, 405, index=2, load=40.0)]
     check = server_counts(levels, NO_FACTS)
@@ -196,6 +205,8 @@ def test_the_load_generator_takes_it_if_its_checks_say_so():
     assert check.says.endswith("The load generator takes it, by other checks: client CPU.")
     elsewhere = Check("client_cpu", False, 0.99, 0.9, "", (7,))
     assert "not known" in server_times([level(ttft=1.5, server=1.0)], NO_FACTS, [elsewhere]).says
+    retried = server_times([level(ttft=1.5, server=1.0, retries=40)], NO_FACTS, [late])
+    assert retried.says.endswith("Retries take it: the times of a retried request count from its first attempt.")
 
 
 def test_the_network_takes_it_if_connections_take_as_long():

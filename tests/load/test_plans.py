@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.load.plans import HOURS, SHAPES, STEP, Setting, linear, progressive, surge, wave
+from llmlocust.load.plans import HOURS, SHAPES, STEP, Setting, healing, linear, progressive, surge, wave
 from llmlocust.metrics.vocabulary import PHASES
 
 
@@ -74,12 +74,25 @@ def test_the_progressive_plan_has_its_phases_in_order():
     assert [(phase.name, phase.loads[0], phase.loads[-1]) for phase in plan] == [
         ("baseline", 4, 4),
         ("linear", 4, 40),
-        ("surge", 60, 60),
+        ("surge", 50, 60),
         ("recovery", 4, 4),
         ("soak", 20, 20),
     ]
     loads_by_phase = {phase.name: phase.loads for phase in progressive(Setting(4, 40, 1000.0, surge=90, soak=30))}
-    assert (loads_by_phase["surge"], loads_by_phase["soak"]) == ((90,), (30,))
+    assert (loads_by_phase["surge"], loads_by_phase["soak"]) == ((65, 90), (30,))
+
+
+def test_faults_have_a_phase_before_the_soak():
+    plan = progressive(Setting(4, 40, 1000.0, warmup=5.0, faults=True))
+    assert [phase.name for phase in plan] == ["baseline", "linear", "surge", "recovery", "faults", "soak"]
+    assert plan[-2] == ("faults", (20,), 200.0, 5.0)
+    assert sum(phase.hold * len(phase.loads) for phase in plan) == pytest.approx(1000.0)
+
+
+def test_the_load_falls_in_steps_to_find_where_a_service_heals():
+    assert healing(20, whole=True).loads == (16, 12, 8, 4)
+    assert healing(2, whole=True).loads == (2, 1)
+    assert healing(0.5, whole=False).loads == pytest.approx((0.4, 0.3, 0.2, 0.1))
 
 
 @pytest.mark.parametrize(

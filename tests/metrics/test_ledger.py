@@ -392,8 +392,31 @@ def test_a_row_has_the_known_values_of_a_request():
         "e2e": 900.0, "ttft": 500.0, "ttfo": 500.0, "tpot": 80.0, "itl_p50": 100.0, "itl_max": 300.0, "stalls": 1,
         "duration": 1000.0, "client_queue": 0.0, "delay": 2.0, "connect": 10.1, "tls": 30.3, "lag_max": 4.0, "input_tokens": 7, "output_tokens": 6, "reasoning_tokens": 1,
         "token_source": "usage", "chunks": 3, "coalesced": 2, "uncertain": 0, "finish": "stop", "weight": 1.0, "worker": "host:1",
-        "id": "4711", "right": "", "inputs": "", "unread": "",
+        "id": "4711", "right": "", "inputs": "", "unread": "", "attempts": 1,
     }  # fmt: skip
+
+
+def test_attempts_are_counted_beside_requests():
+    worker, whole = ledger_with((0, 0, 9)), ledger_with((0, 0, 9))
+    for sent, retried in ((1.0, ()), (2.0, ("http_503",)), (3.0, ("http_503", "connect")), (20.0, ("reset",))):
+        worker.note_sent(sent, "chat")
+        for _ in retried:
+            worker.note_retry(sent + 0.5)
+        worker.add(record_of([1.0], retried=retried), sent)
+    assert [row[-1] for row in worker.rows] == [1, 2, 3, 2]
+    whole.merge(through_a_message(worker.take()))
+    whole.merge(through_a_message(worker.take()))
+
+    assert (whole.sent, whole.ended, whole.retries, whole.totals["retries"]) == (4, 4, 4, 4)
+    assert {second: counts["retries"] for second, counts in whole.seconds.all() if "retries" in counts} == {
+        2: 1,
+        3: 2,
+        20: 1,
+    }
+    figures = whole.figures(whole.levels[0], 30.0)
+    assert (figures.requests, figures.attempts, figures.retries) == (3, 6, 3)
+    assert figures.retried == {"http_503": 2, "connect": 1}
+    assert level_of_row(level_row(figures)).retried == figures.retried
 
 
 def test_unknown_values_are_empty_cells():

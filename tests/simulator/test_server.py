@@ -593,6 +593,27 @@ def test_throughput_is_never_above_the_capacity_and_requests_are_admitted_in_ord
 # the process
 
 
+def test_a_server_that_drains_ends_its_streams_and_refuses_new_requests(crowd):
+    with running_simulator(**FAST, drain_s=60) as simulator:
+        stream = start(crowd, simulator.port, LONG | {"max_tokens": 3000})
+        wait_for(lambda: simulator.metric("vllm:num_requests_running") == 1)
+        simulator.process.terminate()
+        health = wait_for(lambda: ask(simulator.port, "/health", method="GET"), lambda reply: reply.status == 503)
+        assert b"shutting down" in health.body
+        assert chat(simulator.port).status == 503
+        assert read_to_end(stream).data[-1] == "[DONE]"
+        assert simulator.process.wait(PATIENCE) == 0
+
+
+def test_the_requests_of_a_server_that_does_not_drain_are_cut(crowd):
+    with running_simulator(**FAST) as simulator:
+        stream = start(crowd, simulator.port, LONG)
+        wait_for(lambda: simulator.metric("vllm:num_requests_running") == 1)
+        simulator.process.terminate()
+        assert simulator.process.wait(PATIENCE) == 0
+        assert "[DONE]" not in read_to_end(stream).data
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_cleanly_even_with_open_streams(crowd, signal_number):
     with running_simulator(**FAST) as simulator:

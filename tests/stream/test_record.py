@@ -16,7 +16,7 @@ from llmlocust.stream.delta import USAGE, Delta, Usage
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
 from llmlocust.stream.outcomes import without_ids
 from llmlocust.stream.reading import read
-from llmlocust.stream.record import OK, Record, bounded
+from llmlocust.stream.record import OK, Record, after_retries, bounded
 from llmlocust.stream.sse import is_stream
 from llmlocust.stream.timeline import Poll, Timeline
 from llmlocust.stream.words import server_words
@@ -794,3 +794,22 @@ def test_the_possible_difference_of_two_clocks_is_no_contradiction(changes):
 def test_several_answers_have_separate_itls():
     assert not bounded(timed(itls=[0.3]), one_answer=False).contradicts
     assert bounded(timed(itls=[-0.3]), one_answer=False).itls == [0.0]
+
+
+def test_a_retried_request_counts_from_its_first_attempt():
+    first = Record(outcome="http_503", sent=100.0, delay=0.01, client_queue=0.002, connect=0.003)
+    second = Record(outcome="connect", sent=101.0, duration=0.5, retry_after=1.0)
+    last = Record(
+        sent=103.0, duration=2.0, e2e=1.5, ttft=0.5, ttfo=0.75, tpot=0.5, arrivals=[0.5, 0.75, 1.5], itls=[0.25, 0.75],
+        ttft_bounds=(0.25, 0.5), coalesced_at=[(0.75, 1)], lag_max=0.25, lag_max_at=0.5, status=200, client_queue=0.5,
+    )  # fmt: skip
+    assert bounded(after_retries(last, [first, second])) == Record(
+        sent=100.0, duration=5.0, e2e=4.5, ttft=3.5, ttfo=3.75, tpot=0.5, arrivals=[3.5, 3.75, 4.5], itls=[0.25, 0.75],
+        ttft_bounds=(3.25, 3.5), coalesced_at=[(3.75, 1)], lag_max=0.25, lag_max_at=3.5, status=200, client_queue=0.002,
+        delay=0.01, connect=0.003, retried=("http_503", "connect"),
+    )  # fmt: skip
+
+
+def test_a_retried_request_without_an_answer_has_no_times_of_one():
+    last = after_retries(Record(outcome="reset", sent=3.0, duration=1.0), [Record(outcome="reset", sent=1.0)])
+    assert (last.attempts, last.duration, last.ttft, last.e2e, last.delay) == (2, 3.0, None, None, None)

@@ -195,10 +195,12 @@ class View:
 
     @cached_property
     def in_flight(self) -> float:
-        """Mean number of requests in flight by Little's law (X·R)."""
+        """Mean number of requests in flight by Little's law (X·R); NaN if requests were retried."""
         return self.in_flight_at(self.at)
 
     def in_flight_at(self, step: Step) -> float:
+        if _has_retries(step):  # some of them wait for their next attempt
+            return math.nan
         return step.throughput * step.figure("e2e", "mean")
 
     @cached_property
@@ -443,11 +445,17 @@ class View:
         return self.value("server.e2e", step) - engine - max(0.0, self.in_front_first(step))
 
     def outside_first(self, step: Step) -> float:
-        """Return the seconds before the first token that a request spends outside the server."""
+        """Return the seconds before the first token that a request spends outside the server; NaN if requests were retried:
+        their times contain several attempts.
+        """
+        if _has_retries(step):
+            return math.nan
         return step.figure("ttft", "mean") - self.value("server.ttft", step)
 
     def outside(self, step: Step) -> float:
         """Return the seconds that a request spends outside the server; before its first token if no more is known."""
+        if _has_retries(step):
+            return math.nan
         whole = step.figure("e2e", "mean") - self.value("server.e2e", step)
         return whole if math.isfinite(whole) else self.outside_first(step)
 
@@ -461,6 +469,10 @@ class View:
     def grown(self, key: str) -> float:
         """Return the growth of a duration from the lowest load; as a whole if the lowest load already fails."""
         return self.value(key) - (_or(self.lowest(key), 0.0) if self.base else 0.0)
+
+
+def _has_retries(step: Step) -> bool:
+    return any(level.retries for level in step.levels)
 
 
 def _or(value: float, otherwise: float) -> float:

@@ -52,6 +52,7 @@ NAMES: dict[str, Message] = {
     "prefix_cache": message("prefix cache"),
     "server_counts": message("server's counts"),
     "server_times": message("server's times"),
+    "retries": message("retries"),
     "request_consistency": message("request consistency"),
     "request_rows": message("request rows"),
     "lost_requests": message("lost requests"),

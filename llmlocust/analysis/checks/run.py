@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
+from llmlocust.analysis.breakpoints.steps import kind_name
 from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks, more_requests
 from llmlocust.metrics.levels import EXACT_SHARE, USERS, LevelFigures
 from llmlocust.text import figures as words
-from llmlocust.text.message import Message, capitalised, clauses, message, sentences
+from llmlocust.text.message import Message, capitalised, clauses, enumeration, message, sentences
 
 LOAD_LIMIT = EXACT_SHARE
 """Maximum deviation from the requested load, as a share: two runs of the same load differ by as much anyway."""
@@ -58,7 +60,8 @@ def _cut_after(level: LevelFigures, hold: float, unit: str) -> Message:
 
 def _cut_short(figures: LevelFigures, facts: Facts) -> bool:
     hold = _planned_hold(figures, facts)
-    return hold is not None and figures.window < hold - HOLD_SLACK
+    # the figures of a level with a fault end before the fault
+    return hold is not None and not figures.fault and figures.window < hold - HOLD_SLACK
 
 
 def _planned_hold(figures: LevelFigures, facts: Facts) -> float | None:
@@ -255,6 +258,32 @@ def outages(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         )
     )
     return Check("outage", False, duration, None, sentences(says), marks(where), unit="s")
+
+
+def retries(levels: Sequence[LevelFigures]) -> Check | None:
+    """Report the attempts that clients made beside their first ones. It never fails: a storm of them is a result."""
+    retried = [level for level in levels if level.retries]
+    if not retried:
+        return None
+    kinds = sum((Counter(level.retried) for level in retried), Counter[str]())
+    worst = max(retried, key=_attempts_each)
+    says = [
+        message(
+            "Clients made {attempts} attempts at {requests} requests, up to {most} each at {load}.",
+            attempts=sum(level.attempts for level in retried),
+            requests=sum(level.attempts - level.retries for level in retried),
+            most=words.digits(_attempts_each(worst)),
+            load=loads_of([worst]),
+        )
+    ]
+    if kinds:
+        counts = [message("{count} × {kind}", count=count, kind=kind_name(kind)) for kind, count in kinds.most_common()]
+        says.append(message("Failures that were retried: {kinds}.", kinds=enumeration(counts)))
+    return Check("retries", True, _attempts_each(worst), None, sentences(says), marks(retried))
+
+
+def _attempts_each(level: LevelFigures) -> float:
+    return level.attempts / max(1, level.attempts - level.retries)
 
 
 def lost_requests(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:

@@ -46,7 +46,7 @@ class _Counts:
     ok: float
     """Requests that were answered here in the window."""
     failed: float
-    """Requests that failed here, and that the server may have finished."""
+    """Attempts at requests that failed here, retried or not, and that the server may have finished."""
     in_flight: float
     """Requests that may have ended on one side of a border of the window for the server, and on the other for us."""
     generated: float
@@ -67,7 +67,7 @@ class _Counts:
             _increase_bounds(level, "finished"),
             aborted=max(0.0, _known(_increase(level, "aborted"))),
             ok=level.throughput * level.window,
-            failed=level.aborted + sum(kinds.get(kind, 0) for kind in _MAYBE_FINISHED),
+            failed=level.aborted + sum(kinds.get(kind, 0) + level.retried.get(kind, 0) for kind in _MAYBE_FINISHED),
             in_flight=_in_flight(level),
             generated=_increase(level, "generation_tokens"),
             generated_bounds=_increase_bounds(level, "generation_tokens"),
@@ -390,6 +390,8 @@ def _where(above: Sequence[_Times], results: Sequence[Check]) -> Message:
         for check in results
         if check.key in _GENERATOR and not check.ok and (not check.levels or marked & set(check.levels))
     ]
+    if all(times.level.retries for times in above):
+        return message("Retries take it: the times of a retried request count from its first attempt.")
     if late:
         names = words.series([name_of(check.key) for check in late])
         return message("The load generator takes it, by other checks: {checks}.", checks=names)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from llmlocust.analysis.checks import answers, cycles, generator, run, server, steadiness
 from llmlocust.analysis.checks.check import Check, Facts
+from llmlocust.analysis.phases.phases import undisturbed
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
 
@@ -18,6 +19,7 @@ def checks(
 ) -> list[Check]:
     """Return all checks that the run has figures for, the failed ones first."""
     facts = facts or Facts()
+    whole, levels = levels, undisturbed(levels)
     unplanned = facts.is_table or facts.whole_requests
     wanted = {threshold.statistic for threshold in thresholds}
     results = [
@@ -39,7 +41,7 @@ def checks(
         answers.tokens_together(levels),
         answers.token_counts(levels),
         None if unplanned else answers.aborted_requests(levels),
-        run.completed(levels, facts),
+        run.completed(whole, facts),
         run.ended(facts),
         run.request_rows(facts),
         None if unplanned else run.levels_reached(levels),
@@ -47,6 +49,7 @@ def checks(
         generator.schedule_delay(levels),
         run.level_length(levels, facts),
         run.lost_requests(levels, facts),
+        run.retries(levels),
         run.outages(levels, facts),
         *steadiness.warm_up_and_drift(levels, facts),
         generator.lost_workers(levels, facts),

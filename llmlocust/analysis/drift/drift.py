@@ -16,7 +16,7 @@ import numpy as np
 from llmlocust.analysis.arrays import Floats
 from llmlocust.analysis.drift.slope import MIN_POINTS, slope_of, theil_sen
 from llmlocust.text import figures as words
-from llmlocust.text.message import Message, message, term
+from llmlocust.text.message import Message, capitalised, message, term
 
 HOUR = 3600.0
 PER_HOUR, PER_1000_REQUESTS = "hour", "1,000 requests"
@@ -51,6 +51,8 @@ class Drift:
     points: int
     correlation: float
     """Correlation of neighbouring values."""
+    unit: str = ""
+    """The unit of the figure: "s", "bytes", "share", or empty for a number."""
 
     def to_limit(self, limit: float) -> tuple[float | None, float | None, float | None]:
         """Return how many units of `per` it takes to reach a limit, and the ends of the 95 % interval. None: never.
@@ -66,16 +68,16 @@ class Drift:
 
     @property
     def says(self) -> Message:
-        """One sentence."""
-        figure, per = term(self.figure), term(self.per)
+        """One sentence. It never says that there is no drift."""
+        figure, per = capitalised(term(self.figure)), term(self.per)
         if self.is_drifting:
             return message(
                 "{figure} drifts by {slope} per {per} (95 % CI {low} to {high}).",
                 figure=figure,
                 per=per,
-                slope=words.digits(self.slope),
-                low=words.digits(self.low),
-                high=words.digits(self.high),
+                slope=self.text(self.slope),
+                low=self.text(self.low),
+                high=self.text(self.high),
             )
         if self.slows_down:
             return message(
@@ -85,11 +87,15 @@ class Drift:
             "{figure}: no drift above {smallest} per {per}, the smallest that this run could have found.",
             figure=figure,
             per=per,
-            smallest=words.digits(self.smallest),
+            smallest=words.amount(self.smallest, self.unit),
         )
 
+    def text(self, change: float) -> str:
+        """Return a change of the figure in words, with its sign."""
+        return words.signed(change, lambda size: words.amount(size, self.unit))
 
-def drift_of(figure: str, x: Floats, y: Floats, per: str, warm_up: float = WARMUP) -> Drift | None:
+
+def drift_of(figure: str, x: Floats, y: Floats, per: str, warm_up: float = WARMUP, unit: str = "") -> Drift | None:
     """Return the drift of a series; None with too few values. `x` are hours, or thousands of requests, in rising order.
 
     `warm_up` is the share of x that is left out at the beginning.
@@ -119,6 +125,7 @@ def drift_of(figure: str, x: Floats, y: Floats, per: str, warm_up: float = WARMU
         now=line.intercept + line.slope * float(x[-1]),
         points=len(x),
         correlation=line.correlation,
+        unit=unit,
     )
 
 

@@ -95,8 +95,7 @@ def baseline_of(requests: Requests, began: float, injected: float, target: float
     is_before = (requests.due >= began) & (requests.due < injected)
     if is_before.sum() < MIN_REQUESTS:
         return None
-    spans = requests.ended[is_before] - requests.due[is_before]
-    ended = injected - min(float(np.quantile(spans, 0.99)), (injected - began) / 2.0)
+    ended = undisturbed_until(requests.ended[is_before] - requests.due[is_before], began, injected)
     rows = requests.where((requests.due >= began) & (requests.due < ended) & ~requests.is_aborted)
     metric = "ttft" if (~np.isnan(rows.ttft[rows.is_ok])).any() else "e2e"
     durations = duration_of(rows, metric)[rows.is_ok]
@@ -124,6 +123,12 @@ def baseline_of(requests: Requests, began: float, injected: float, target: float
         max_in_flight=math.nan,
     )
     return _with_shares(draft, rows, requests)
+
+
+def undisturbed_until(spans: Floats, began: float, injected: float) -> float:
+    """Return the end of the time before a fault whose requests it did not meet. `spans`: the durations of requests, in seconds."""
+    longest = float(np.quantile(spans, 0.99)) if len(spans) else 0.0
+    return injected - min(longest, (injected - began) / 2.0)
 
 
 def _with_shares(draft: Baseline, rows: Requests, requests: Requests) -> Baseline:

@@ -19,7 +19,7 @@ from llmlocust.analysis.faults.requests import Requests
 from llmlocust.metrics.fault_window import FaultWindow
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.text import figures as words
-from llmlocust.text.message import Message, message, sentences, term
+from llmlocust.text.message import Message, message, sentences
 
 TARGET = 0.95
 """Share of good requests from which on a service has recovered, unless the user gives another."""
@@ -87,6 +87,8 @@ class FaultReport:
     observed: float | None = None
     """Seconds from the lift until the load ended."""
     remarks: tuple[str, ...] = ()
+    problem: str = ""
+    """Why the recovery from a confirmed fault cannot be determined at all, as a sentence; empty if it can be judged."""
 
     @property
     def outage(self) -> float | None:
@@ -97,45 +99,51 @@ class FaultReport:
     @property
     def says(self) -> Message:
         """One or two sentences."""
-        name = term(self.fault.name)
         if not self.confirmed:
-            return message(
-                "The verdict on {name} is void: nothing but the users shows that the fault was present and then over.",
-                name=name,
-            )
+            return self._void()
         if self.baseline is None:
             return message(
-                "The recovery from {name} cannot be determined: the baseline has too few requests.", name=name
+                "The recovery from “{name}” cannot be determined: {reason}", name=self.fault.name, reason=self.problem
             )
-        return sentences([self._recovered(name), *self._costs()])  # type: ignore[return-value]
+        return sentences([self._recovered(self.fault.name), *self._costs()])  # type: ignore[return-value]
 
-    def _recovered(self, name: Message) -> Message:
-        recovery = self.recovery
+    def _void(self) -> Message:
+        name, problem = self.fault.name, self.fault.problem
+        if problem:
+            return message("The verdict on “{name}” is void: {reason}", name=name, reason=words.sentence(problem))
+        return message(
+            "The verdict on “{name}” is void: nothing but the users shows that the fault was present and then over.",
+            name=name,
+        )
+
+    def _recovered(self, name: str) -> Message:
+        recovery, observed = self.recovery, words.duration(self.observed or 0.0)
         if self.metastable:
             return message(
-                "Metastable: {name} was over and the load was that of the baseline, but the service stayed bad for {observed}.",
+                "Metastable: “{name}” was over and the load was that of the baseline, but the service stayed bad for {observed}.",
                 name=name,
-                observed=words.duration(self.observed or 0.0),
+                observed=observed,
+            )
+        if not self.observed:
+            return message(
+                "The recovery from “{name}” is not known: the load changed or ended before the fault was lifted.",
+                name=name,
             )
         if recovery.seconds is None and not recovery.censored:
             return message(
-                "The recovery from {name} is not known: the load ended {observed} after the lift, or had too few requests.",
+                "The recovery from “{name}” is not known: the load ended {observed} after the lift, or had too few requests.",
                 name=name,
-                observed=words.duration(self.observed or 0.0),
+                observed=observed,
             )
-        if recovery.censored:
-            return message(
-                "Not recovered within {observed} after {name} was lifted.",
-                observed=words.duration(self.observed or 0.0),
-                name=name,
-            )
+        if recovery.seconds is None:
+            return message("Not recovered within {observed} after “{name}” was lifted.", observed=observed, name=name)
         if self.impact is None and recovery.seconds == 0.0:
-            return message("Users did not notice {name}.", name=name)
+            return message("Users did not notice “{name}”.", name=name)
         if recovery.seconds == 0.0:
-            return message("Recovered as soon as {name} was lifted.", name=name)
+            return message("Recovered as soon as “{name}” was lifted.", name=name)
         return message(
-            "Recovered {seconds} after {name} was lifted (95 % CI {interval}).",
-            seconds=words.duration(recovery.seconds if recovery.seconds is not None else math.nan),
+            "Recovered {seconds} after “{name}” was lifted (95 % CI {interval}).",
+            seconds=words.duration(recovery.seconds),
             name=name,
             interval=words.span(recovery.low or 0.0, recovery.high or 0.0),
         )
@@ -165,7 +173,7 @@ def recovery_of(fault: FaultWindow, requests: Requests, conditions: Conditions) 
         few = message(
             "The baseline has fewer than {number} requests, or most of them failed.", number=str(MIN_REQUESTS)
         )
-        return FaultReport(fault, True, remarks=(few,))
+        return FaultReport(fault, True, problem=few)
     return _judged(fault, began, lifted, requests, baseline, conditions)
 
 
@@ -213,7 +221,7 @@ def _judged(
         metastable_why=verdict.why,
         error_mix=lost.kinds,
         course=course_of(requests, *judged, baseline.began, until),
-        observed=until - lifted,
+        observed=max(0.0, until - lifted),
         remarks=tuple(_remarks(requests, baseline, conditions, began, lifted)),
     )
 

@@ -8,10 +8,10 @@ from itertools import groupby
 
 from llmlocust.analysis.breakpoints.steps import Step, mean_of
 from llmlocust.analysis.phases.trend import Course, change_of
-from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.levels import LEFT_OUT, LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.metrics.vocabulary import BASELINE, FALL, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
+from llmlocust.metrics.vocabulary import BASELINE, FALL, FAULTS, HEALING, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, term
 
@@ -21,8 +21,8 @@ STEADY = ("", BASELINE, SOAK)
 """Phases whose levels should be stable."""
 BURSTS = (SPIKE, SURGE)
 """Phases that jump to a high load."""
-AFTER = (RECOVERY, FALL)
-"""Phases that are affected by a higher load before them."""
+AFTER = (RECOVERY, FALL, FAULTS, HEALING)
+"""Phases that are affected by a higher load before them, or by a fault."""
 
 
 def climbs(levels: Iterable[LevelFigures]) -> bool:
@@ -35,10 +35,16 @@ def of_the_ramp(levels: Sequence[LevelFigures]) -> list[LevelFigures]:
     """The levels that the four numbers depend on: those with growing load, each after lower ones.
 
     After a surge or with falling load, the effects of a higher load remain. A surge shows the response to a jump. A soak
-    has its own result.
+    has its own result. A fault on purpose may leave nothing of a level.
     """
+    levels = undisturbed(levels)
     ramp = [level for level in levels if level.phase in (*CLIMBS, BASELINE)]
     return ramp or [level for level in levels if level.phase not in AFTER]
+
+
+def undisturbed(levels: Iterable[LevelFigures]) -> list[LevelFigures]:
+    """The levels whose figures say something about the load: a fault on purpose left at least a part of them."""
+    return [level for level in levels if level.fault != LEFT_OUT]
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,9 @@ class Collector:
         self.in_flight += 1
         self.ledger.note_sent(self.moment(requested_ns), name)
 
+    def request_retried(self) -> None:
+        self.ledger.note_retry(self.moment())
+
     def back_off(self, seconds: float) -> None:
         """Make the calling user pause for this number of seconds after a failed request."""
         self.backing_off += 1

@@ -71,6 +71,7 @@ class _Response(HTTPResponse):
         if not 200 <= status < 300:  # each look-up costs as much as a chunk
             timeline.location = self._header("location")
             timeline.retry_after = _retry_after(self._header)
+            timeline.should_retry = self._header("x-should-retry")
         if 300 <= status < 400:
             timeline.detail = f"a redirect to {shown(timeline.location) or 'nowhere'}"
         if encodings := self._header("content-encoding"):

@@ -37,10 +37,12 @@ def describe(run: RunState, preflight: Mapping[str, Any]) -> dict[str, Any]:
         "counts": {
             "sent": ledger.sent,
             "ended": ledger.ended,
+            "attempts": ledger.sent + ledger.retries,
             "preflight": preflight.get("requests", 0),
         },
         "preflight": preflight,
         **({} if run.telemetry is None else {"telemetry": run.telemetry}),
+        **({} if run.faults is None else {"faults": run.faults}),
         "rows": {"seen": ledger.rows_seen, "kept": ledger.rows_kept},
         "checks": [
             *(failed_check(words) for words in run.problems),

@@ -46,6 +46,8 @@ class RunState:
         """The newest values of telemetry by key of the vocabulary; empty if nothing is observed."""
         self.telemetry: dict[str, Any] | None = None
         """The sources and the events of telemetry, for run.json; None if nothing is observed."""
+        self.faults: list[dict[str, Any]] | None = None
+        """The injections of faults so far (fields of FaultWindow), for run.json; None without a plan of faults."""
         self.is_finished = False
         """All figures have arrived."""
         self.processes = cluster.worker_count

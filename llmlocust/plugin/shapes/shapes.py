@@ -17,9 +17,10 @@ from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, WORKER_REP
 
 from llmlocust.load.arrivals import Process
 from llmlocust.load.curves import BEGAN, DONE, ENDED, HOLD, RAMP, WARMED_UP, Staircase, parse_levels, parse_rates
-from llmlocust.load.plans import SHAPES, PlanPhase
+from llmlocust.load.plans import SHAPES, PlanPhase, healing
 from llmlocust.load.trace_windows import NEXT, Windows
 from llmlocust.metrics.levels import RATE, USERS
+from llmlocust.metrics.vocabulary import HEALING
 from llmlocust.plugin import console
 from llmlocust.plugin.options import option
 from llmlocust.plugin.run.run import Run
@@ -27,6 +28,7 @@ from llmlocust.plugin.session_interface import session_of
 from llmlocust.plugin.settings import levels as option_levels
 from llmlocust.plugin.settings import ramp_setting, replay_of, replay_windows, shape_setting
 from llmlocust.plugin.shapes import replay_driver as replaying
+from llmlocust.plugin.shapes.healing import Healing
 from llmlocust.plugin.shapes.search_driver import Searching
 
 _FASTEST_SPAWN = 100.0
@@ -67,6 +69,7 @@ class SteppedRamp(LoadTestShape):
         self._stairs: Staircase | None = None
         self._searching: Searching | None = None
         self._run: Run | None = None
+        self._healing: Healing | None = None
         self._requests = 0
         self._phases: list[PlanPhase] = []
         """The phase of each level."""
@@ -77,7 +80,7 @@ class SteppedRamp(LoadTestShape):
         self._run = run
         self._searching = self._new_search() if self.searches() else None
         self._requests = int(self._setting("requests"))
-        plan = [] if self._searching else self.plan()
+        plan = [] if self._searching else self._plan_with_healing()
         self._phases = [phase for phase in plan for _ in phase.loads]
         self._stairs = stairs = Staircase(
             [load for phase in plan for load in phase.loads],
@@ -104,6 +107,8 @@ class SteppedRamp(LoadTestShape):
                 "--run-time has no effect on a ramp: its length follows from its levels (--llm-hold, --llm-levels), or from "
                 "--llm-shape-seconds"
             )
+        if plan and plan[-1].name == HEALING:
+            self._healing = Healing(run, stairs, len(stairs.levels) - len(plan[-1].loads))
         self._advance()
 
     def tick(self) -> tuple[int, float] | None:
@@ -130,6 +135,8 @@ class SteppedRamp(LoadTestShape):
             self._searching.judge_level()
         if self._requests and self._run.assignment.all_requests_ended:
             self._stairs.hold = 0.0
+        if self._healing:
+            self._healing.judge(time.monotonic())
         for change in self._stairs.advance(time.monotonic(), self._active_load()):
             if change.what == BEGAN:
                 phase = self._begin_phase(change.level)
@@ -186,6 +193,14 @@ class SteppedRamp(LoadTestShape):
             return [PlanPhase("", levels, hold=math.inf, warmup=0.0)]
         return [PlanPhase("", levels, float(self._setting("hold")), float(self._setting("warmup")))]
 
+    def _plan_with_healing(self) -> list[PlanPhase]:
+        """Return the plan, with lower loads after it if --llm-fault-heal is given."""
+        assert self.runner is not None
+        environment, plan = self.runner.environment, self.plan()
+        if not option(environment, "fault_heal") or self._requests or replay_of(environment) is not None:
+            return plan
+        return [*plan, healing(plan[-1].loads[-1], whole=self.unit == USERS)]
+
     def _levels(self, environment: Environment) -> Sequence[float]:
         """Return the levels of the class, checked like the option, or those of the option. Raises ValueError in one line."""
         is_rate = self.unit == RATE
@@ -220,7 +235,7 @@ class SteppedRamp(LoadTestShape):
         return entries | {
             "warmup": None,
             "hold": None,
-            "shape": name if name in SHAPES else "its own",
+            "shape": name if name in SHAPES or plan[-1].name == HEALING else "its own",
             "phases": phases,
         }
 

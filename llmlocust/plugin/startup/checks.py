@@ -12,7 +12,7 @@ from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.load.plans import SHAPES, STEPPED
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.metrics.thresholds import Gate, parse_gates
-from llmlocust.plugin import console
+from llmlocust.plugin import console, injecting
 from llmlocust.plugin.findings import forget
 from llmlocust.plugin.options import option
 from llmlocust.plugin.run import prefixes
@@ -43,6 +43,7 @@ def check(environment: Environment) -> dict[str, Any]:
     if ramp:
         _check_ramp(environment, ramp)
     _check_machine(environment)
+    injecting.check(environment, None if ramp is None or ramp.searches() else ramp.plan())
     users = attributes.own_users(environment)
     try:
         attributes.check_users(environment)

@@ -12,10 +12,12 @@ from llmlocust.analysis.checks.check import accepted_keys
 from llmlocust.analysis.gates import can_abort
 from llmlocust.load.answer_key import load as load_answers
 from llmlocust.load.arrivals import Process
+from llmlocust.load.backoff import Backoff
 from llmlocust.load.distributions import parse, think_time
 from llmlocust.load.plans import SHAPES, STEPPED
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
+from llmlocust.metrics.stop_condition import StopCondition
 from llmlocust.metrics.thresholds import Gate, load_toml, parse_gates
 from llmlocust.observe import setup
 from llmlocust.plugin.findings import HasOptions
@@ -194,6 +196,8 @@ RULES: dict[str, Rule] = {
     "rate": _rule(lambda value: 0.0 <= value < math.inf, "requests per second such as 50; 0: users instead"),
     "max_in_flight": _rule(lambda value: 1 <= value < math.inf, "1 request or more"),
     "requests": _rule(lambda value: 0 <= value < math.inf, "a number of requests such as 200; 0: no fixed number"),
+    "retries": _rule(lambda value: 0 <= value <= 1000, "0 to 1000 retries"),
+    "retry_backoff": _read_by(Backoff.parse),
     "max_tokens": _read_by(parse),
     "temperature": _read_by(parse),
     "turns": _read_turns,
@@ -215,6 +219,7 @@ RULES: dict[str, Rule] = {
     "body": _read_by(lambda text: drawn_fields(extra_fields(text), random.Random())),
     "observe": _read_by(setup.check),
     "observe_interval": _rule(lambda value: 0.1 <= value <= 60.0, "0.1 to 60 seconds"),
+    "fault_stop": _read_by(StopCondition.parse, empty=True),
     "metrics_port": _rule(lambda value: 0 <= value < 65536, "a port from 1 to 65535; 0: none"),
     **dict.fromkeys(
         ("hold", "search_hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"), _ABOVE_ZERO

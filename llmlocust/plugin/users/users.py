@@ -21,6 +21,7 @@ from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImm
 from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING, DefaultTaskSet
 
 from llmlocust.load.answer_key import load as load_answers
+from llmlocust.load.backoff import Backoff
 from llmlocust.load.distributions import parse, think_time
 from llmlocust.load.prompts import Prompts, limit_of, shared_prefix, words_of
 from llmlocust.load.prompts import load as load_prompts
@@ -101,6 +102,7 @@ class LLMUser(FastHttpUser):
         self._dialect = self.resolve_dialect(environment)
         self._own_headers, self._headers = dict(self.headers or {}), self.headers_of(environment)
         self._extra = extra_fields(self._option("body"))
+        self._retries, self._backoff = self._option("retries"), Backoff.parse(self._option("retry_backoff"))
         self._prompts = self._make_prompts()
 
     @classmethod
@@ -361,6 +363,7 @@ class LLMUser(FastHttpUser):
         self._collector.request_begins(name, timeline.requested_ns)
         try:
             exchange.run(self._llm, self._collector.parse_queue, body, sent)
+            self._retry(exchange, request_id)
         finally:  # also if the user is killed meanwhile: a request that was sent is counted
             record = self._end(exchange, request_id, words)
         if not record.ok and not self._collector.open_load.on:
@@ -368,9 +371,20 @@ class LLMUser(FastHttpUser):
             self._collector.back_off(min(pause, _MAX_PAUSE))
         return record
 
+    def _retry(self, exchange: Exchange, request_id: str) -> None:
+        """Try a failed request again, as a client's SDK does. It is one request, and stays in flight meanwhile."""
+        while exchange.attempts <= self._retries and exchange.may_retry(self._backoff):
+            exchange.wait(self._backoff)
+            # engines refuse an id that they still know
+            own_id = f"{request_id}-{exchange.attempts + 1}"
+            body, sent = self._body_and_headers(exchange.dialect, exchange.ask, own_id)
+            exchange.begin_again()
+            self._collector.request_retried()
+            exchange.run(self._llm, self._collector.parse_queue, body, sent)
+
     def _end(self, exchange: Exchange, request_id: str, words: str) -> Record:
         """Count a request that has ended, and report it to Locust."""
-        sums, dialect, ask = exchange.sums(), exchange.dialect, exchange.ask
+        sums, dialect, ask = exchange.end(), exchange.dialect, exchange.ask
         record = sums.record
         record.id = request_id
         self._remove_secrets(record)
@@ -381,7 +395,7 @@ class LLMUser(FastHttpUser):
             self._collector.request_ended(sums)
             if record.outcome != ABORTED:  # only llmlocust counts these: in Locust they would be failures of the server
                 url = self._llm.endpoint.shown_path(dialect.path_of(ask))
-                fire_request(self.environment.events, record, exchange.timeline, url, self.context())
+                fire_request(self.environment.events, record, url, self.context())
                 if self._otel:
                     self._otel.record(record, dialect.operation, ask.model, self._llm.endpoint)
         return record
@@ -503,6 +517,7 @@ def _headers(user: type[LLMUser], environment: Environment, own: Mapping[str, st
 
 def _endpoint_of(environment: Environment, host: str) -> Endpoint:
     targets = tuple(findings(environment)["targets"].get(host, {}).items())
+    host = findings(environment)["proxies"].get(host, host)
     return _endpoint(host, targets, given=option(environment, "path"), verify=not option(environment, "insecure"))
 
 

@@ -114,6 +114,8 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
     if figures.failed or figures.unsent:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(figures.error_kinds.items()))
         pieces.append(f"{figures.failed + figures.unsent} failed ({kinds})")
+    if figures.retries:
+        pieces.append(f"{figures.attempts} attempts")
     if figures.dropped:
         pieces.append(f"{figures.dropped} dropped by the cap of requests in flight")
     if in_flight:

@@ -58,6 +58,7 @@ def _counts(assessment: Assessment) -> list[Column]:
     tokens = [level.output_tokens_per_s for level in levels]
     return [
         _column(assessment, term("sent"), requests, [_sent(level) for level in levels]),
+        _column(assessment, term("attempts"), requests, _attempts(assessment)),
         _column(assessment, term("failed"), requests, failed, "errors"),
         _column(assessment, term("paused"), requests, _paused(assessment)),
         _rate(assessment, term("ok/s"), requests, "throughput", [level.throughput for level in levels]),
@@ -153,6 +154,12 @@ def _goodput(assessment: Assessment, level: LevelFigures) -> float:
 
 def _sent(level: LevelFigures) -> str:
     return f"{level.requests}" if level.counted else words.UNKNOWN
+
+
+def _attempts(assessment: Assessment) -> list[str]:
+    """Return the cells of the clients' attempts; empty cells where no request was retried."""
+    is_retried = any(level.retries for level in assessment.levels)
+    return [f"{level.attempts}" if is_retried else words.UNKNOWN for level in assessment.levels]
 
 
 def _paused(assessment: Assessment) -> list[str]:

@@ -16,6 +16,7 @@ from llmlocust.runfiles import formats
 from llmlocust.runfiles.formats import MAX_NUMBER, Table
 from llmlocust.runfiles.reading.csv_table import read_csv
 from llmlocust.runfiles.reading.errors import ForeignFile, RunError, note_of
+from llmlocust.runfiles.reading.faults import faults_of
 from llmlocust.runfiles.reading.rebuilt import rebuilt
 from llmlocust.runfiles.reading.run_data import OURS, RunData, weights_of
 from llmlocust.runfiles.reading.run_json import read_info, short_name
@@ -34,6 +35,7 @@ def load_ours(prefix: Path, files: dict[str, Path]) -> RunData:
     _find_levels(run, files)
     run.levels = with_telemetry(run.levels, run.tables.get(formats.TELEMETRY_LEVELS))
     run.sources, run.events = sources_of(run.info), events_of(run.info)
+    run.faults = faults_of(run.info)
     if run.histograms is not None and not _agrees(run):
         del run.tables[formats.HISTOGRAMS]
         run.notes.append(
@@ -158,6 +160,8 @@ def _is_possible(level: LevelFigures) -> bool:
         level.due,
         level.dropped,
         level.stalls,
+        level.retries,
+        *level.retried.values(),
         *level.error_kinds.values(),
     )
     times = (level.load, level.users, level.began, level.warmed_up, level.ended, level.window, level.throughput)

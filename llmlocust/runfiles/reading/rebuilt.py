@@ -1,4 +1,4 @@
-"""Compute the levels from the requests, for a run whose levels file is missing."""
+"""Compute levels from the requests: of a run whose levels file is missing, and of a level that counts only until a moment."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import COUNTED, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.vocabulary import OK
 from llmlocust.runfiles.reading.run_data import RunData, weights_of
@@ -52,6 +53,8 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
     ok, times = rows[rows["outcome"] == OK], weights[rows["outcome"] == OK]
     for name in ("input_tokens", "inputs", "output_tokens", "chunks", "coalesced", "stalls"):
         tally.numbers[name] = int((ok[name].fillna(0) * times).sum())
+    if "attempts" in rows:
+        tally.numbers["retries"] = int(((rows["attempts"].fillna(1) - 1) * weights).sum())
     if "finish" in ok:
         tally.numbers["cut"] = int(times[ok["finish"].astype(str).str.lower().isin(CUT)].sum())
     if "right" in ok:
@@ -60,14 +63,47 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
     tally.numbers["counted_chunks"] = int(times[ok["token_source"] == "chunks"].sum())
     for metric in COUNTED:
         if metric in ok:
-            for value, count in zip(ok[metric], times, strict=True):
-                if not math.isnan(value):
-                    tally.histogram(metric).add(value / 1000.0, int(count))
+            _add(tally.histogram(metric), ok[metric].dropna() / 1000.0, times)
     ends = requests["sent"] + requests["duration"] / 1000.0
     inside = requests[(requests["outcome"] == OK) & (ends >= level.warmed_up) & (ends < level.ended)]
     tally.numbers["ended_ok"] = int(weights_of(inside).sum())
     tally.numbers["tokens_in_window"] = int((inside["output_tokens"].fillna(0) * weights_of(inside)).sum())
     return tally
+
+
+def _add(histogram: Histogram, seconds: pd.Series, times: pd.Series) -> None:
+    """Add values, each as often as the request that it belongs to counts."""
+    for count, values in seconds.groupby(times[seconds.index]):
+        if count == 1:
+            histogram.extend(values)
+            continue
+        for value in values:
+            histogram.add(value, int(count))
+
+
+COMPARED_WITH_OURS = frozenset(("finished", "generation_tokens", "server.ttft", "server.e2e"))
+"""The telemetry that checks compare with our own counts and times."""
+
+
+def cut_at(run: RunData, level: LevelFigures, until: float) -> LevelFigures:
+    """Return a level as if it had ended at a moment (epoch seconds), computed from its requests.
+
+    Inter-token latencies and telemetry remain those of the whole level: no file has them by moment and request.
+    """
+    requests = run.requests
+    assert requests is not None
+    is_measured = (requests["level"] == level.level) & (requests["measured"] == 1)
+    rows = requests[is_measured & (requests["sent"] < until)]
+    shorter = Level(
+        level.level, level.load, level.unit, level.began, level.warmed_up, until, level.reached, level.phase
+    )
+    tally = _tally(requests, rows, shorter)
+    if itls := run.distributions("itl").get(level.level):
+        tally.histograms["itl"] = itls
+    tally.numbers["due"] = tally.outcomes.total() if level.due else 0
+    figures = LevelFigures.of(shorter, tally, until, 0.0, level.users, level.stale_share, level.backing_off)
+    telemetry = {key: values for key, values in level.telemetry.items() if key not in COMPARED_WITH_OURS}
+    return replace(figures, empty=math.nan, repeated=math.nan, telemetry=telemetry)
 
 
 def _plan(run: RunData) -> dict[str, Any]:

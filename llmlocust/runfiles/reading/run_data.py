@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from llmlocust.metrics import vocabulary
+from llmlocust.metrics.fault_window import FaultWindow
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.telemetry import TelemetryEvent, TelemetrySource
@@ -48,6 +49,8 @@ class RunData:
     """The sources of telemetry."""
     events: list[TelemetryEvent] = field(default_factory=list)
     """The events that telemetry showed, oldest first."""
+    faults: list[FaultWindow] = field(default_factory=list)
+    """The faults that the run injected, or failed to inject."""
     unknown: list[str] = field(default_factory=list)
     """Sentences on what the files do not contain."""
     notes: list[str] = field(default_factory=list)

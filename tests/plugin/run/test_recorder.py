@@ -144,7 +144,7 @@ def test_the_last_figures_are_written_once(prefix):
     assert recorder.is_complete
     assert len(requests(prefix)) == 7
     assert files.moments == [1.0, 3.0]
-    assert info(prefix)["counts"] == {"sent": 7, "ended": 7, "preflight": 1}
+    assert info(prefix)["counts"] == {"sent": 7, "ended": 7, "attempts": 7, "preflight": 1}
 
 
 def test_a_recorder_that_fails_in_its_rows_still_writes_the_rest(prefix, monkeypatch, caplog):

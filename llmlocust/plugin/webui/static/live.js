@@ -61,6 +61,7 @@ function newest(column) {
 function show(state) {
   text(byId("state"), summary(state));
   showReported(state.run);
+  showFaults(state.run);
   const problems = [...(state.refused ? [`Not started: ${state.refused}`] : []), ...(state.run ? state.run.problems : [])];
   replace(byId("problems"), problems.map((words) => element("li", words)));
   byId("problems").hidden = !problems.length;
@@ -100,6 +101,19 @@ function showReported(run) {
   const parts = Object.entries(REPORTED).filter(([key]) => now[key] != null).map(([key, says]) => says(now[key]));
   byId("reported").hidden = !parts.length;
   text(byId("reported"), parts.length ? `Server: ${parts.join(" · ")}` : "");
+}
+
+function showFaults(run) {
+  const parts = run ? run.faults.map((fault) => faultInWords(fault, run.now)) : [];
+  byId("faults").hidden = !parts.length;
+  text(byId("faults"), parts.length ? `Faults: ${parts.join(" · ")}` : "");
+}
+
+function faultInWords({ name, began, lifted, is_confirmed, problem }, now) {
+  if (problem) return `${name}: ${problem}`;
+  if (began == null) return `${name} planned`;
+  if (lifted != null) return `${name} from ${elapsed(began)} to ${elapsed(lifted)}`;
+  return `${name} for ${elapsed(now - began)}${is_confirmed ? "" : ", not confirmed yet"}`;
 }
 
 function atLevel(run) {
@@ -415,6 +429,9 @@ function bands(plot) {
     const end = level.ended == null ? run.now : level.ended;
     fill(level.began, end, "band");
     if (level.warmed_up != null) fill(level.warmed_up, end, "window");
+  }
+  for (const { began, lifted } of run.faults) {
+    if (began != null) fill(began, lifted == null ? run.now : lifted, "fault");
   }
   ctx.restore();
 }
