@@ -74,9 +74,7 @@ class FaultyRun:
 class _Files(MadeRun):
     def __init__(self, made):
         self.made = made
-        faults = [
-            {name: to_json(value) for name, value in asdict(fault.window()).items()} for fault in made.faults
-        ]
+        faults = [{name: to_json(value) for name, value in asdict(fault.window()).items()} for fault in made.faults]
         super().__init__(
             made.loads,
             made.slots,
@@ -105,7 +103,15 @@ class _Files(MadeRun):
 
     def _send(self, due, index):
         row = dict.fromkeys(REQUEST_COLUMNS, "")
-        row |= {"level": index, "sent": due, "name": "chat", "weight": 1, "worker": "w1", "client_queue": 0.1, "stalls": 0}
+        row |= {
+            "level": index,
+            "sent": due,
+            "name": "chat",
+            "weight": 1,
+            "worker": "w1",
+            "client_queue": 0.1,
+            "stalls": 0,
+        }
         if self.made.unit == RATE:
             row["delay"] = 0.1
         broken = next((fault for fault in self.made.faults if fault.began <= due < fault.is_bad_until), None)
@@ -116,7 +122,9 @@ class _Files(MadeRun):
         count = max(2, round(self.tokens * self.random.lognormvariate(0, 0.3)))
         intervals = [0.03 * self.random.lognormvariate(0, 0.2) for _ in range(count - 1)]
         end = first + sum(intervals)
-        cut = next((fault for fault in self.made.faults if fault.kind == RESTART and due < fault.began < due + end), None)
+        cut = next(
+            (fault for fault in self.made.faults if fault.kind == RESTART and due < fault.began < due + end), None
+        )
         if cut:
             received = sum(first + sum(intervals[:place]) < cut.began - due for place in range(count))
             row = self._bare(row) | {"chunks": received, "ttft": first * 1000 if received else ""}
