@@ -1,7 +1,7 @@
 """Gates on a whole run: on what its faults did, and on the drift of its soaks. Pure.
 
 Every injection of a fault must meet the gate, so the worst one decides. A service that has not recovered fails, however long
-it was watched. What was not measured fails, unless the gate ends with `or unmeasured`.
+it was watched. A number that was not measured fails, unless the gate ends with `or unmeasured`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _measured(threshold: RunThreshold, subject: Subject) -> _Value:
         return _drift(threshold, subject.drift)
     values = [_of_fault(threshold, report) for report in subject.faults]
     worst = _worst(threshold, values)
-    if len(values) == 1:
+    if len(values) == 1 or worst.value is None or not math.isfinite(worst.value) or threshold.metric == "metastable":
         return worst
     says = message("{value}, the worst of {count} injections", value=worst.says, count=str(len(values)))
     return replace(worst, says=says)
@@ -115,6 +115,8 @@ def _of_fault(threshold: RunThreshold, report: FaultReport) -> _Value:
 
 def _recovery(threshold: RunThreshold, report: FaultReport) -> _Value:
     recovery = report.full_recovery if threshold.metric == "full_recovery" else report.recovery
+    if recovery.censored and threshold.metric == "full_recovery" and report.is_watched_briefly:
+        return _Value(message("not measured: the load ended less than 60 s after the recovery"))
     if recovery.censored:
         observed = words.duration(report.observed or 0.0)
         return _Value(message("not recovered within {time}", time=observed), math.inf)
@@ -187,7 +189,7 @@ def _case(gate: Gate, subject: Subject, measured: _Value, failed: Sequence[Check
         high=measured.high,
         within_noise=is_noisy,
         doubts=doubts,
-        subject=subject.name or message("no fault"),
+        subject=subject.name or (message("no soak") if threshold.of_run.is_drift else message("no fault")),
     )
 
 

@@ -6,15 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
 from llmlocust.analysis.faults.constant_load import ConstantLoad, constant_loads
 from llmlocust.analysis.faults.fault_report import Conditions, FaultReport, recoveries_of
+from llmlocust.analysis.faults.healing import healing_of
 from llmlocust.analysis.faults.requests import Requests
 from llmlocust.metrics.fault_window import FaultWindow
+from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.vocabulary import HEALING
 from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.runfiles.reading.run_json import is_replay, mapping, number
 from llmlocust.text.message import Message, message
@@ -88,7 +92,20 @@ class Faults:
         rows = self.requests.where((self.requests.ended >= load.began) & (self.requests.due < until))
         timeout = _timeout(self.run.info, rows)
         reports = recoveries_of(faults, rows, Conditions(load.warmed_up, until, load.unit, timeout))
-        return [_with_load(report, load) for report in reports]
+        return [self._with_healing(_with_load(report, load), load) for report in reports]
+
+    def _with_healing(self, report: FaultReport, load: ConstantLoad) -> FaultReport:
+        """Return the report of a fault with the load at which the service heals, if lower loads followed to find it."""
+        last = report.fault.lifted is not None and report.recovery.censored
+        if not last or report.baseline is None or self.requests is None:
+            return report
+        later = sorted((level for level in self.run.levels if level.began >= load.levels[-1].ended), key=_begin)
+        lower = list(takewhile(lambda level: level.phase == HEALING, later))
+        return replace(report, healing=healing_of(self.requests, report.baseline, report.fault.lifted or 0.0, lower))
+
+
+def _begin(level: LevelFigures) -> float:
+    return level.began
 
 
 _NO_LOAD = message("There was no load when it was injected.")

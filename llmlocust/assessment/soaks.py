@@ -24,17 +24,22 @@ from llmlocust.analysis.drift.drift import (
 from llmlocust.analysis.drift.soak import MIN_SECONDS, SoakDrift
 from llmlocust.analysis.phases.phases import STEADY, undisturbed
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import OK, SOAK
 from llmlocust.runfiles.reading.run_data import RunData, weights_of
+from llmlocust.text.message import message, term
 
-_LATENCIES = {"ttft": "p95 TTFT", "tpot": "p95 TPOT", "e2e": "p95 E2E"}
+_LATENCIES = {
+    key: message("{metric} {statistic}", metric=term(METRICS[key].short), statistic="p95")
+    for key in ("ttft", "tpot", "e2e")
+}
 _QUANTILE, _STATISTIC = 0.95, "p95"
 _BY_TIME = {
-    "threads": ("process.threads", "threads of the server", ""),
-    "files": ("process.files", "open files of the server", "share"),
-    "machine_memory": ("memory", "memory of the machine", "share"),
-    "container_memory": ("container.memory", "memory of the containers", "share"),
+    "threads": ("process.threads", term("threads of the server"), ""),
+    "files": ("process.files", term("open files of the server"), "share"),
+    "machine_memory": ("memory", term("memory of the machine"), "share"),
+    "container_memory": ("container.memory", term("memory of the containers"), "share"),
 }
 """Figures of telemetry that drift by time: the metric, the name of the figure, and its unit."""
 
@@ -127,7 +132,7 @@ def _memory(rows: pd.DataFrame, telemetry: pd.DataFrame) -> Drift | None:
     ended = (rows["sent"] + rows["duration"] / 1000.0).to_numpy(dtype=float)
     is_known = np.isfinite(ended)
     served = memory_by_requests(moments, memory, ended[is_known], weights_of(rows).to_numpy(dtype=float)[is_known])
-    return drift_of("memory of the server", *served, PER_1000_REQUESTS, unit="bytes")
+    return drift_of(term("memory of the server"), *served, PER_1000_REQUESTS, unit="bytes")
 
 
 def _by_time(telemetry: pd.DataFrame, metric: str, figure: str, unit: str) -> Drift | None:
@@ -150,9 +155,9 @@ def _series(telemetry: pd.DataFrame, metric: str) -> tuple[Floats, Floats]:
         return np.array([]), np.array([])
     began, ended = float(rows["time"].min()), float(rows["time"].max())
     width = max((ended - began) / MAX_POINTS, 1e-3)
-    spans = np.minimum(((rows["time"] - began) / width).astype(int), MAX_POINTS - 1).rename("span")
+    spans = np.minimum(((rows["time"] - began) / width).astype(int), MAX_POINTS - 1)
     keys = [rows["source"].fillna("").rename("source"), rows["labels"].fillna("").rename("labels")]
-    table = rows.groupby([spans, *keys])["value"].mean().unstack(["source", "labels"])
+    table = rows.assign(span=spans).pivot_table("value", "span", keys, "mean")
     whole = table.reindex(range(MAX_POINTS)).interpolate(limit=_MAX_GAP, limit_area="inside").dropna()
     is_share = metric in ("process.files", "memory", "container.memory")
     values = whole.max(axis=1) if is_share else whole.sum(axis=1)

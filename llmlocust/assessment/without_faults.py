@@ -49,8 +49,11 @@ def _disturbance(report: FaultReport) -> tuple[float, float] | None:
     fault, recovery = report.fault, report.recovery
     if fault.began is None:
         return None
-    if recovery.censored or fault.lifted is None:
+    healed = report.healing.after if report.healing else None
+    if fault.lifted is None or (recovery.censored and healed is None):
         return fault.began, math.inf
+    if healed is not None:
+        return fault.began, fault.lifted + healed
     return fault.began, fault.lifted + (recovery.seconds or 0.0)
 
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Thread
+from threading import Event, Thread
 
 _CYCLE = 0.05
 """Seconds of a cycle of busy and idle time."""
@@ -71,6 +71,8 @@ def _disk(size: str, folder: str) -> None:
                 os.fsync(file.fileno())
 
 
+_input_ended = Event()
+
 _KINDS: dict[str, Callable[..., None]] = {"cpu": _cpu, "memory": _memory, "disk": _disk, "busy": _busy}
 
 
@@ -79,6 +81,7 @@ def _end_with_input(child: subprocess.Popen[bytes] | None) -> None:
     with suppress(OSError):
         while os.read(0, 1024):
             pass
+    _input_ended.set()
     if child is not None:
         child.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -94,7 +97,8 @@ def main(kind: str, *arguments: str) -> None:
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) if command else None
     Thread(target=_end_with_input, args=(child,), daemon=True).start()
     if child is not None:
-        sys.exit(child.wait())
+        code = child.wait()
+        sys.exit(0 if _input_ended.is_set() else code)
     _KINDS[kind](*arguments)
 
 

@@ -43,6 +43,8 @@ _JOURNAL_SECONDS = 1.0
 """Seconds that an injection waits until its undo steps are written. A parent that does not read delays it by no more."""
 _END = 5.0
 """Seconds that the end waits for a lift, beyond the patience."""
+_WORTH_A_LINE = 1.0
+"""Seconds from the lift of a fault to the confirmation of its end, such as the start of a server, that have a line."""
 LIFT, FINISH, LOST = "lift", "finish", "lost"
 
 Make = Callable[[Action, str, Context], Injector]
@@ -112,10 +114,11 @@ class Program:
             self._end()
 
     def _read_commands(self, commands: BinaryIO) -> None:
-        with suppress(OSError, ValueError):
+        try:
             for line in commands:
                 self._commands.put(msgspec.json.decode(line))
-        self.lose()
+        finally:
+            self.lose()
 
     def _next_command(self) -> Mapping[str, Any]:
         """Return the next command; an empty one if an injection is due before it."""
@@ -219,6 +222,9 @@ def _lines_of(window: FaultWindow) -> list[tuple[str, str]]:
         lines.append(("began", f"{name}: injected"))
     if window.lifted is not None and window.outage is not None:
         lines.append(("lifted", f"{name}: lifted after {duration(window.outage)}"))
+    if window.lifted is not None and window.confirmed_lifted is not None:
+        lag = window.confirmed_lifted - window.lifted
+        lines += [("over", f"{name}: seen to be over {duration(lag)} later")] if lag >= _WORTH_A_LINE else []
     if window.problem:
         lines.append((str(window.problem), f"{name}: {window.problem}"))
     return lines

@@ -10,6 +10,7 @@ A moment is relative to the beginning of the run, or to the end of the warm-up o
 from __future__ import annotations
 
 import heapq
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from llmlocust.metrics.vocabulary import PHASES
 RUN = "run"
 EXAMPLE = "at 60s for 20s: down"
 _REPEATED = "at 60s for 20s every 2m x3: down"
+_MAX_LOAD = 1e12
 _NAME = r"[\w][\w .()/-]{0,79}"
 _HEAD = re.compile(rf"\s*(?:(?P<name>{_NAME}?)\s*=\s*)?at\s+(?P<when>[^:]+?)\s*:\s*(?P<action>\S.*)", re.DOTALL)
 _ANCHORED = re.compile(r"(?P<anchor>(?:level|phase) [^\s+]+)(?: ?\+ ?(?P<offset>\S+(?: (?:ms|s|m|h)\b)?))?")
@@ -59,6 +61,8 @@ class PlannedFault:
             raise ValueError(f"a length, an interval and a number of injections must be above zero: '{_REPEATED}'")
         if self.times is not None and self.every is None:
             raise ValueError(f"'x{self.times}' needs the interval of the injections: '{_REPEATED}'")
+        if self.every is not None and self.action.is_once:
+            raise ValueError(f"'{self.action.shown}' works once, because the next process has another pid: name a port")
         if self.every is not None and self.seconds is None and not self.action.is_moment:
             raise ValueError(f"the injections overlap, because they last until the end of the run: '{_REPEATED}'")
         if self.every is not None and self.seconds is not None and self.seconds >= self.every:
@@ -125,13 +129,22 @@ def _when(text: str) -> dict[str, Any]:
 def anchor_of(text: str) -> str:
     """Return an anchor in its usual form: `level 100`, for `level 100.0`. Raises ValueError in one line."""
     kind, _, name = text.partition(" ")
-    if kind == "level" and re.fullmatch(notation.NUMBER, name):
-        return f"level {notation.plain(float(name))}"
     if kind == "level":
-        raise ValueError(f"'{name}' is no load of a level: write it like 'at level 100 + 10s for 20s: down'")
+        return f"level {_load(name)}"
     if kind == "phase" and name not in PHASES:
         raise ValueError(f"there is no phase '{name}': the phases are {', '.join(PHASES)}")
     return text
+
+
+def _load(text: str) -> str:
+    """Return the load of a level in its usual form, also for 1e+06."""
+    try:
+        load = float(text)
+    except ValueError:
+        load = math.nan
+    if not 0.0 <= load < _MAX_LOAD:
+        raise ValueError(f"'{text}' is no load of a level: write it like 'at level 100 + 10s for 20s: down'")
+    return notation.plain(load)
 
 
 def fault(

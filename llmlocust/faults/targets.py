@@ -8,7 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import psutil
@@ -17,6 +17,9 @@ from llmlocust.faults.actions import Target
 
 _INTERPRETER = re.compile(r"(python|pypy|node|java|ruby|sh|bash)[\d.]*")
 """Programs that run a script or a module, which is the next word of the command line that is no option."""
+_STAT = Path("/proc/self/stat")
+_START_TIME = 19
+"""Place of the start in /proc/PID/stat, after the name of the process."""
 
 
 class TargetError(Exception):
@@ -28,14 +31,14 @@ class Identity(NamedTuple):
 
     pid: int
     began: float
-    """Epoch seconds of its start."""
+    """When it started, in the unit of `_began`."""
 
     @property
     def process(self) -> psutil.Process | None:
         """The process, unless it has ended."""
         try:
             process = psutil.Process(self.pid)
-            is_same = abs(process.create_time() - self.began) < 0.005
+            is_same = _began(process) == self.began
             return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.Error:
             return None
@@ -49,6 +52,19 @@ class Identity(NamedTuple):
             return False
 
 
+def _began(process: psutil.Process) -> float:
+    """Return when a process started: ticks since the system started, which no change of the clock affects, where /proc has
+    them; otherwise epoch seconds. Raises psutil.Error.
+    """
+    if not _STAT.exists():
+        return float(process.create_time())
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        raise psutil.NoSuchProcess(process.pid) from None
+    return float(stat.rpartition(")")[2].split()[_START_TIME])
+
+
 def find(target: Target) -> Identity:
     """Return the process of a target. Raises TargetError in one line."""
     process = _FIND[target.by](target.value)
@@ -57,7 +73,7 @@ def find(target: Target) -> Identity:
         raise TargetError(f"{target} is process {process.pid}, which runs this test: name another process")
     try:
         os.kill(process.pid, 0)
-        return Identity(process.pid, process.create_time())
+        return Identity(process.pid, _began(process))
     except PermissionError:
         raise TargetError(
             f"{target} is process {process.pid} of another user: start the test as that user or as root"
@@ -173,7 +189,7 @@ def identity_of(pid: int) -> Identity | None:
     """Return the identity of a process that runs."""
     try:
         process = psutil.Process(pid)
-        return Identity(pid, process.create_time()) if process.status() != psutil.STATUS_ZOMBIE else None
+        return Identity(pid, _began(process)) if process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None
 
@@ -187,7 +203,7 @@ def with_children(identity: Identity) -> list[Identity]:
     with suppress(psutil.Error):
         for child in process.children(recursive=True):
             with suppress(psutil.Error):
-                family.append(Identity(child.pid, child.create_time()))
+                family.append(Identity(child.pid, _began(child)))
     return family
 
 

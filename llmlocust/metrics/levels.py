@@ -28,7 +28,7 @@ USERS = "users"
 RATE = "rate"
 
 CUT, LEFT_OUT = "cut", "left out"
-"""What a fault on purpose does to the figures of a level (LevelFigures.fault)."""
+"""The effects of a fault on purpose on the figures of a level (LevelFigures.fault)."""
 
 HEADLINE = ("p50", "p95", "p99")
 """Percentiles that are written with their interval, their range, and their value with failures as infinite."""

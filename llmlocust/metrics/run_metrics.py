@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmlocust.text import figures as words
-from llmlocust.text.message import Message, message, term
+from llmlocust.text.message import message
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
@@ -24,8 +24,6 @@ class RunMetric:
     """A metric of a run."""
 
     key: str
-    name: Message
-    """Its name in a sentence."""
     units: Mapping[str, float]
     """The units of a limit, each with its size."""
     example: str
@@ -61,34 +59,33 @@ _BOTH = ("<", "<=", ">", ">=")
 RUN_METRICS: dict[str, RunMetric] = {
     metric.key: metric
     for metric in (
-        RunMetric("impact", term("time to impact"), _SECONDS, "impact < 5s", _BOTH),
-        RunMetric("detect", term("time to detect"), _SECONDS, "detect < 5s", _BOTH),
-        RunMetric("recovery", term("time to recover"), _SECONDS, "recovery < 30s"),
-        RunMetric("full_recovery", term("time to full recovery"), _SECONDS, "full_recovery < 2m"),
-        RunMetric("first_success", term("time to first success"), _SECONDS, "first_success < 10s"),
-        RunMetric("outage", term("outage"), _SECONDS, "outage < 60s"),
-        RunMetric("lost", term("lost requests"), _COUNT, "lost < 10"),
-        RunMetric("cut_streams", term("cut streams"), _COUNT, "cut_streams < 5"),
-        RunMetric("lost_tokens", term("lost tokens"), _COUNT, "lost_tokens < 1000"),
-        RunMetric("slo_debt", term("SLO debt"), _SECONDS, "slo_debt < 60s"),
-        RunMetric("depth", term("depth"), _SHARE, "depth < 50%"),
-        RunMetric("overshoot", term("overshoot"), _FACTOR, "overshoot < 2x"),
-        RunMetric("backlog", term("backlog"), _COUNT, "backlog < 20"),
-        RunMetric("drain", term("time to drain"), _SECONDS, "drain < 30s"),
-        RunMetric("amplification", term("amplification"), _FACTOR, "amplification < 3x"),
-        RunMetric("metastable", term("metastable"), _FLAG, "metastable = no", ("=",)),
-        RunMetric("ttft.slope", term("drift of TTFT p95"), _PER_HOUR, "ttft.slope < 10ms/h", is_drift=True),
-        RunMetric("tpot.slope", term("drift of TPOT p95"), _PER_HOUR, "tpot.slope < 1ms/h", is_drift=True),
-        RunMetric("e2e.slope", term("drift of E2E p95"), _PER_HOUR, "e2e.slope < 100ms/h", is_drift=True),
+        RunMetric("impact", _SECONDS, "impact < 5s", _BOTH),
+        RunMetric("detect", _SECONDS, "detect < 5s", _BOTH),
+        RunMetric("recovery", _SECONDS, "recovery < 30s"),
+        RunMetric("full_recovery", _SECONDS, "full_recovery < 2m"),
+        RunMetric("first_success", _SECONDS, "first_success < 10s"),
+        RunMetric("outage", _SECONDS, "outage < 60s"),
+        RunMetric("lost", _COUNT, "lost < 10"),
+        RunMetric("cut_streams", _COUNT, "cut_streams < 5"),
+        RunMetric("lost_tokens", _COUNT, "lost_tokens < 1000"),
+        RunMetric("slo_debt", _SECONDS, "slo_debt < 60s"),
+        RunMetric("depth", _SHARE, "depth < 50%"),
+        RunMetric("overshoot", _FACTOR, "overshoot < 2x"),
+        RunMetric("backlog", _COUNT, "backlog < 20"),
+        RunMetric("drain", _SECONDS, "drain < 30s"),
+        RunMetric("amplification", _FACTOR, "amplification < 3x"),
+        RunMetric("metastable", _FLAG, "metastable = no", ("=",)),
+        RunMetric("ttft.slope", _PER_HOUR, "ttft.slope < 10ms/h", is_drift=True),
+        RunMetric("tpot.slope", _PER_HOUR, "tpot.slope < 1ms/h", is_drift=True),
+        RunMetric("e2e.slope", _PER_HOUR, "e2e.slope < 100ms/h", is_drift=True),
         RunMetric(
             "memory.slope",
-            term("drift of memory"),
             _PER_1000,
             "memory.slope < 1MB/1k requests",
             is_drift=True,
         ),
-        RunMetric("threads.slope", term("drift of threads"), _COUNT_PER_HOUR, "threads.slope < 1/h", is_drift=True),
-        RunMetric("files.slope", term("drift of open files"), _SHARE_PER_HOUR, "files.slope < 1%/h", is_drift=True),
+        RunMetric("threads.slope", _COUNT_PER_HOUR, "threads.slope < 1/h", is_drift=True),
+        RunMetric("files.slope", _SHARE_PER_HOUR, "files.slope < 1%/h", is_drift=True),
     )
 }
 """The metrics by key. The keys of faults are the fields of analysis.faults.FaultReport."""

@@ -9,9 +9,14 @@ from typing import Any
 from llmlocust.analysis.breakpoints.steps import Finding
 from llmlocust.analysis.causes.cause import Cause
 from llmlocust.analysis.checks.check import Check
+from llmlocust.analysis.drift.drift import Drift
+from llmlocust.analysis.drift.soak import SoakDrift
+from llmlocust.analysis.faults.fault_json import fault_data
+from llmlocust.analysis.phases.bursts import Burst
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.quality import KINDS
 from llmlocust.assessment.assessment import Assessment
+from llmlocust.assessment.faults import Faults
 from llmlocust.assessment.phases import IN_PHASES, Phases
 from llmlocust.metrics.levels import HEADLINE, LevelFigures, Summary
 from llmlocust.metrics.metric import METRICS
@@ -19,9 +24,10 @@ from llmlocust.metrics.telemetry import VOCABULARY, TelemetrySummary
 from llmlocust.metrics.thresholds import NOT_KNOWN
 from llmlocust.report.sections.headline import headline
 from llmlocust.report.sections.one_level import STATISTICS
-from llmlocust.report.sections.telemetry import is_observed
+from llmlocust.report.sections.telemetry import is_observed, start_of
 from llmlocust.runfiles.formats import FORMAT
 from llmlocust.runfiles.reading.run_data import RunData
+from llmlocust.runfiles.reading.run_json import number, or_nan
 from llmlocust.text import figures as words
 from llmlocust.text import media
 
@@ -45,6 +51,8 @@ def data(assessment: Assessment) -> dict[str, Any]:
         ],
         "phases": _phases(assessment.phases),
         "recoveries": [_recovery(recovery) for recovery in assessment.phases.recoveries],
+        "faults": _faults(assessment.faults, assessment.run),
+        "drift": [_drift(soak) for soak in assessment.soaks.drifts],
         "verdict": verdict_data(assessment),
         "validity": {
             "ok": assessment.is_valid,
@@ -98,10 +106,27 @@ def _phases(phases: Phases) -> list[dict[str, Any]]:
                 phase.a_second({level.level: level.output_tokens_per_s for level in phase.levels})
             ),
             **{f"{metric}_p95": plain(phases.p95(phase, metric) * 1000.0) for metric in IN_PHASES},
+            "burst": _burst(phases.bursts.get(place)),
             "says": list(sentences),
         }
-        for phase, sentences in zip(phases.phases, phases.sentences, strict=True)
+        for place, (phase, sentences) in enumerate(zip(phases.phases, phases.sentences, strict=True))
     ]
+
+
+def _burst(burst: Burst | None) -> dict[str, Any] | None:
+    """The response to a spike or a surge; None for other phases. `steady_after` is in milliseconds."""
+    if burst is None:
+        return None
+    steady = None if burst.steady_after is None else plain(burst.steady_after * 1000.0)
+    return {
+        "overshoot": plain(burst.overshoot),
+        "steady_after": steady,
+        "is_steady": burst.steady_after is not None if burst.is_steadiness_known else None,
+        "goodput_kept": plain(burst.goodput_kept),
+        "shed": burst.shed,
+        "dropped": burst.dropped,
+        "says": burst.says,
+    }
 
 
 def _recovery(recovery: Recovery) -> dict[str, Any]:
@@ -114,6 +139,56 @@ def _recovery(recovery: Recovery) -> dict[str, Any]:
         "well": recovered,
         **durations,
         "says": str(recovery),
+    }
+
+
+def _faults(faults: Faults, run: RunData) -> list[dict[str, Any]]:
+    """The injections of faults in the order of time. Moments are seconds since the run began, durations are seconds."""
+    began = or_nan(number(run.info.get("started")))
+    began = start_of(run) if math.isnan(began) else began
+    values = []
+    for report in faults.reports if faults else ():
+        place, count = faults.place_of(report)
+        fault, load = report.fault, faults.load_of(report)
+        values.append(
+            fault_data(report, began)
+            | {
+                "id": fault.id,
+                "action": fault.action,
+                "evidence": fault.evidence,
+                "problem": fault.problem or report.problem or None,
+                "injection": place,
+                "injections": count,
+                "load": None if load is None or load.is_replay else plain(load.levels[0].load),
+                "levels": [] if load is None else [level.level for level in load.levels],
+            }
+        )
+    return values
+
+
+def _drift(soak: SoakDrift) -> dict[str, Any]:
+    """The drifts of a level that was held for long. Latencies are seconds, memory is bytes."""
+    return {
+        "level": soak.level.level,
+        "phase": soak.level.phase or None,
+        "load": plain(soak.level.load),
+        "seconds": plain(soak.level.window),
+        "restarts": soak.restarts if soak.is_observed else None,
+        "figures": {key: _drift_of(soak, key, drift) for key, drift in soak.drifts.items()},
+        "says": soak.says,
+    }
+
+
+def _drift_of(soak: SoakDrift, key: str, drift: Drift) -> dict[str, Any]:
+    hours = soak.hours_to_limit(key)
+    return {
+        "per": drift.per,
+        "unit": drift.unit,
+        **{name: plain(getattr(drift, name)) for name in ("slope", "low", "high", "smallest", "now")},
+        "is_drifting": drift.is_drifting,
+        "slows_down": drift.slows_down,
+        "limit": plain(soak.limits.get(key)),
+        "hours_to_limit": None if hours is None else [plain(end) for end in hours],
     }
 
 
@@ -172,6 +247,8 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
     }
     if figures.phase:
         values["phase"] = figures.phase
+    if figures.fault:
+        values["fault"] = figures.fault
     if figures.inputs_per_s > 0:
         values |= {name: plain(getattr(figures, name)) for name in ("inputs_per_s", "input_tokens_per_s")}
     durations = {

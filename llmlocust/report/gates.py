@@ -23,7 +23,13 @@ def lines(judged: Judged) -> list[str]:
         bad = [case for case in cases if case.status != PASSED]
         text += [f"  {case.status}: {case}" for case in bad]
         if not bad:
-            result = f", at {len(cases)} levels" if len(cases) > 1 else f": {cases[0].says}"
+            where = "for" if gate.is_of_run else "at"
+            subjects = (
+                ("soaks" if cases[0].gate.threshold.metric.endswith(".slope") else "faults")
+                if gate.is_of_run
+                else "levels"
+            )
+            result = f", {where} {len(cases)} {subjects}" if len(cases) > 1 else f": {cases[0].says}"
             name = gate.threshold if len(cases) > 1 else cases[0].name
             text.append(f"  passed: {name}{result}")
     return text + [f"  {check.name}: {check.says}" for check in judged.outcome.checks]
@@ -103,6 +109,7 @@ def _case(case: Case) -> dict[str, Any]:
     return {
         "threshold": str(threshold),
         "load": plain(case.load),
+        "subject": case.subject or None,
         "unit": case.unit,
         "phase": case.phase or None,
         "levels": list(case.levels),

@@ -9,16 +9,19 @@ from typing import Any
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.vocabulary import PHASES, RECOVERY
 from llmlocust.report.charts import captions
+from llmlocust.report.charts import faults as faults_chart
 from llmlocust.report.charts import telemetry as telemetry_chart
 from llmlocust.report.charts.by_load import Scene
 from llmlocust.report.languages.page_language import page_in
 from llmlocust.report.sections import (
     causes,
+    faults,
     four_numbers,
     headline,
     level_table,
     one_level,
     phases,
+    soaks,
     telemetry,
     validity,
 )
@@ -45,6 +48,7 @@ def html(assessment: Assessment) -> str:
         quality=assessment.quality,
         glossary=GLOSSARY,
         **_verdict(assessment),
+        **_faults(assessment),
         **_numbers(assessment),
         **_journeys(assessment),
         **_levels(assessment),
@@ -69,6 +73,18 @@ def _verdict(assessment: Assessment) -> dict[str, Any]:
         "no_ramp": words.sentence(verdict.slo_limit.why) if verdict.windows else None,
         "phases": phases.table(assessment),
         "phase_sentences": assessment.phases.says,
+    }
+
+
+def _faults(assessment: Assessment) -> dict[str, Any]:
+    """A chapter for each fault with its pictures, and the drift of soaks."""
+    return {
+        "faults": [
+            faults.chapter(assessment, fault) | {"pictures": faults_chart.pictures(assessment.faults, fault.reports)}
+            for fault in assessment.faults.repeats
+        ],
+        "fault_notes": faults.notes_on_levels(assessment),
+        "soaks": [soaks.shown(drift) for drift in assessment.soaks.drifts],
     }
 
 

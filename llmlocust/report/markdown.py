@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 from llmlocust.assessment.assessment import Assessment
+from llmlocust.assessment.run_gates import name_of
 from llmlocust.metrics.levels import LevelFigures
-from llmlocust.report.sections import causes, one_level, phases, telemetry
+from llmlocust.report.sections import causes, faults, one_level, phases, telemetry
 from llmlocust.report.sections.conversations import HEADS, turns, turns_at
 from llmlocust.report.sections.four_numbers import NUMBERS, place
 from llmlocust.report.sections.headline import headline, title
@@ -16,6 +17,7 @@ from llmlocust.report.sections.validity import mark, validity_line
 from llmlocust.report.sections.what_was_run import facts, messages
 from llmlocust.text import figures as words
 from llmlocust.text import media
+from llmlocust.text.message import message, sentences
 
 
 def markdown(assessment: Assessment) -> str:
@@ -23,6 +25,7 @@ def markdown(assessment: Assessment) -> str:
     lines = [f"# {media.markdown(title(assessment))}", "", f"**{media.markdown(headline(assessment))}**", ""]
     lines += [f"{'✓' if assessment.is_valid else '⚠'} {media.markdown(validity_line(assessment))}", ""]
     lines += _phases(assessment)
+    lines += _faults(assessment)
     if assessment.only_level:
         lines += _figures(assessment.only_level)
     elif assessment.climbs:
@@ -43,7 +46,8 @@ def markdown(assessment: Assessment) -> str:
         lines += ["", "## Next steps", ""]
         lines += [f"- {media.markdown(step.do)} {media.markdown(step.because)}" for step in advice]
     lines += ["", "## Levels", "", *_table(assessment)]
-    lines += [line for sentence in assessment.quality for line in ("", media.markdown(sentence))]
+    more = [*faults.notes_on_levels(assessment), *assessment.quality]
+    lines += [line for sentence in more for line in ("", media.markdown(sentence))]
     lines += _turns(assessment)
     lines += _telemetry(assessment)
     if errors := messages(assessment.run):
@@ -78,6 +82,33 @@ def _phases(assessment: Assessment) -> list[str]:
     rows = [[row["name"], row["load"], row["time"], *row["cells"], row["limits"]] for row in table["rows"]]
     sentences = [f"- {media.markdown(sentence)}" for sentence in assessment.phases.says]
     return ["## Phases", "", *in_table(heads, rows), "", *sentences, *([""] if sentences else [])]
+
+
+def _faults(assessment: Assessment) -> list[str]:
+    """Return a chapter for each fault, and the drift of soaks."""
+    lines: list[str] = []
+    for fault in assessment.faults.repeats:
+        shown = faults.chapter(assessment, fault)
+        lines += [f"## Fault: {media.markdown(fault.name)}", "", media.markdown(shown["result"]), ""]
+        heads = ["", *shown["heads"], *["range"] * shown["has_range"]]
+        rows = [[row["name"], *map(str, row["cells"]), *[row["range"]] * shown["has_range"]] for row in shown["rows"]]
+        lines += [*in_table(heads, rows), ""] if rows else []
+        if shown["errors"]:
+            lines += [*in_table(["lost requests", "count", "share"], shown["errors"]), ""]
+        says = [sentences([when, text] if text else [when]) for when, text, _ in shown["evidence"]]
+        lines += [f"- {media.markdown(line)}" for line in (*says, *shown["remarks"])]
+        lines.append("")
+    return lines + _drifts(assessment)
+
+
+def _drifts(assessment: Assessment) -> list[str]:
+    soaks = assessment.soaks.drifts
+    if not soaks:
+        return []
+    says = [
+        message("{level}: {sentence}", level=name_of(soak.level), sentence=text) for soak in soaks for text in soak.says
+    ]
+    return ["## Drift", "", *(f"- {media.markdown(line)}" for line in says), ""]
 
 
 def _causes(assessment: Assessment) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ def test_a_service_that_stays_bad_is_censored():
     assert result.outage is None
     assert result.full_recovery.censored
     assert result.metastable is True
-    assert result.says.startswith("Metastable: down was over")
+    assert result.says.startswith("Metastable: “down” was over")
 
 
 def test_too_short_an_observation_is_censored_and_not_metastable():
@@ -74,7 +75,7 @@ def test_too_short_an_observation_is_censored_and_not_metastable():
     assert result.recovery.censored
     assert result.metastable is None
     assert "100 s are needed" in result.metastable_why
-    assert result.says.startswith("Not recovered within 30 s after down was lifted.")
+    assert result.says.startswith("Not recovered within 30 s after “down” was lifted.")
 
 
 def test_nothing_is_known_if_the_load_ends_with_the_fault():
@@ -99,7 +100,27 @@ def test_a_fault_without_an_effect():
         result = report(requests(seed, lambda at: 0.02))
         assert (result.impact, result.slo_debt, result.depth) == (None, 0.0, 0.0)
         assert result.recovery.seconds == 0.0
-        assert result.says.startswith("Users did not notice down.")
+        assert result.says.startswith("Users did not notice “down”.")
+
+
+def test_streams_that_a_short_fault_cuts_are_lost_although_later_requests_are_as_usual():
+    """A replica that is killed cuts its streams, and a balancer sends the next requests to others."""
+    rows = requests(1, lambda at: 0.0)
+    moment = EPOCH + BEGAN
+    is_cut = (rows.due < moment) & (rows.ended > moment)
+    assert is_cut.sum() >= 3
+    cut = replace(
+        rows,
+        outcome=np.where(is_cut, "truncated", rows.outcome),
+        ended=np.where(is_cut, moment + 0.01, rows.ended),
+        is_cut=is_cut,
+    )
+    result = report(cut, window(lifted=BEGAN + 0.05))
+    assert (result.impact, result.recovery.seconds) == (None, 0.0)
+    assert result.detect == pytest.approx(0.01, abs=1e-3)
+    assert (result.lost, result.cut_streams) == (is_cut.sum(), is_cut.sum())
+    assert "“down” hit only requests that were under way" in result.says
+    assert f"{is_cut.sum()} requests were lost" in result.says
 
 
 def test_impact_and_detection_count_from_the_injection():

@@ -88,7 +88,10 @@ def test_the_verdict_of_a_surge(limits, sentence):
 @pytest.mark.parametrize(
     "courses, sentence",
     [
-        ([STILL], "From the beginning of the soak to its end TTFT went 100 → 100 ms: nothing drifted."),
+        (
+            [STILL],
+            "From the beginning of the soak to its end TTFT went 100 → 100 ms: no change that is larger than the noise.",
+        ),
         ([DRIFTING], "From the beginning of the soak to its end TTFT went 100 → 240 ms: the soak was not stable."),
         ([], "Whether anything drifted in the soak cannot be determined: too few requests."),
     ],

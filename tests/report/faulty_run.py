@@ -10,7 +10,6 @@ from llmlocust.metrics.levels import RATE, Level, Tally
 from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.text.message import to_json
 
-WHOLE = (12.0, 0.0, 0.0)
 RESTART, SLOW = "restart", "slow"
 
 
@@ -22,6 +21,8 @@ class MadeFault:
     lifted: float
     recovers: float = 0.0
     """Seconds after the lift until requests are good again; infinite: never."""
+    heals_at: float = 0.0
+    """The load at and below which requests are good all the same."""
     kind: str = RESTART
     """RESTART: no connection, and streams that are under way are cut. SLOW: first tokens take twenty times as long."""
     name: str = "restart"
@@ -49,6 +50,11 @@ class MadeFault:
         )
 
 
+FAULT = MadeFault(80.0, 90.0, 6.0)
+THREE = (FAULT, MadeFault(150.0, 160.0, 3.0, number="1.2"), MadeFault(220.0, 230.0, 8.0, number="1.3"))
+NEVER = MadeFault(80.0, 90.0, math.inf)
+
+
 @dataclass
 class FaultyRun:
     """A run whose levels are rates, held for `hold` seconds each."""
@@ -72,25 +78,25 @@ class FaultyRun:
 
 
 class _Files(MadeRun):
-    def __init__(self, made):
-        self.made = made
-        faults = [{name: to_json(value) for name, value in asdict(fault.window()).items()} for fault in made.faults]
+    def __init__(self, script):
+        self.script = script
+        faults = [{name: to_json(value) for name, value in asdict(fault.window()).items()} for fault in script.faults]
         super().__init__(
-            made.loads,
-            made.slots,
-            hold=made.hold,
-            warmup=made.warmup,
-            seed=made.seed,
-            tokens=made.tokens,
-            phases=made.phases,
-            telemetry=made.telemetry,
-            info={"faults": faults} | made.info,
+            script.loads,
+            script.slots,
+            hold=script.hold,
+            warmup=script.warmup,
+            seed=script.seed,
+            tokens=script.tokens,
+            phases=script.phases,
+            telemetry=script.telemetry,
+            info={"faults": faults} | script.info,
         )
 
     def _simulate(self):
         moment = 0.0
         for index, rate in enumerate(self.loads):
-            level = Level(index, rate, self.made.unit, moment, moment + self.warmup, phase=self.phases[index])
+            level = Level(index, rate, self.script.unit, moment, moment + self.warmup, phase=self.phases[index])
             level.ended = level.warmed_up + self.hold
             self.levels.append(level)
             self.tallies.append(Tally())
@@ -112,18 +118,20 @@ class _Files(MadeRun):
             "client_queue": 0.1,
             "stalls": 0,
         }
-        if self.made.unit == RATE:
+        if self.script.unit == RATE:
             row["delay"] = 0.1
-        broken = next((fault for fault in self.made.faults if fault.began <= due < fault.is_bad_until), None)
+        broken = next((fault for fault in self.script.faults if fault.began <= due < fault.is_bad_until), None)
+        if broken and due > broken.lifted and self.levels[index].load <= broken.heals_at:
+            broken = None
         if broken and broken.kind == RESTART:
             self._failed(self._bare(row), due, 0.002, "connect", "Connection refused")
             return
-        first = 0.08 * self.random.lognormvariate(0, 0.2) * (20.0 if broken else 1.0) + self.made.drift * due / 3600.0
+        first = 0.08 * self.random.lognormvariate(0, 0.2) * (20.0 if broken else 1.0) + self.script.drift * due / 3600.0
         count = max(2, round(self.tokens * self.random.lognormvariate(0, 0.3)))
         intervals = [0.03 * self.random.lognormvariate(0, 0.2) for _ in range(count - 1)]
         end = first + sum(intervals)
         cut = next(
-            (fault for fault in self.made.faults if fault.kind == RESTART and due < fault.began < due + end), None
+            (fault for fault in self.script.faults if fault.kind == RESTART and due < fault.began < due + end), None
         )
         if cut:
             received = sum(first + sum(intervals[:place]) < cut.began - due for place in range(count))
@@ -148,4 +156,4 @@ class _Files(MadeRun):
         self._count(row, due, end, intervals)
 
     def _plan(self):
-        return super()._plan() | {"unit": self.made.unit}
+        return super()._plan() | {"unit": self.script.unit}

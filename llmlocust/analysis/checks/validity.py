@@ -19,7 +19,8 @@ def checks(
 ) -> list[Check]:
     """Return all checks that the run has figures for, the failed ones first."""
     facts = facts or Facts()
-    whole, levels = levels, undisturbed(levels)
+    whole = levels
+    levels = undisturbed(whole) or whole  # a run of which faults leave nothing still has requests
     unplanned = facts.is_table or facts.whole_requests
     wanted = {threshold.statistic for threshold in thresholds}
     results = [

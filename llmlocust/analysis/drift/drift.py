@@ -19,7 +19,7 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, capitalised, message, term
 
 HOUR = 3600.0
-PER_HOUR, PER_1000_REQUESTS = "hour", "1,000 requests"
+PER_HOUR, PER_1000_REQUESTS = term("hour"), term("1,000 requests")
 WARMUP = 0.2
 """Share of the run that is left out by default: caches, allocators and compiled graphs fill up."""
 POWER = 0.8
@@ -69,7 +69,9 @@ class Drift:
     @property
     def says(self) -> Message:
         """One sentence. It never says that there is no drift."""
-        figure, per = capitalised(term(self.figure)), term(self.per)
+        figure, per = capitalised(self.figure), self.per
+        if not self.smallest > 0.0:
+            return message("{figure} did not change.", figure=figure)
         if self.is_drifting:
             return message(
                 "{figure} drifts by {slope} per {per} (95 % CI {low} to {high}).",

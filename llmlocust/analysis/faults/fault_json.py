@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from llmlocust.analysis.faults.fault_report import FaultReport
+from llmlocust.analysis.faults.healing import Healing
 from llmlocust.analysis.faults.recovery import RecoveryTime
 
 
@@ -40,6 +41,7 @@ def fault_data(report: FaultReport, run_began: float) -> dict[str, Any]:
         "drain": _plain(report.drain),
         "amplification": _plain(report.amplification),
         "metastable": report.metastable,
+        "healing": _healing(report.healing),
         "error_mix": {kind: _plain(count) for kind, count in report.error_mix.items()},
         "observed": _plain(report.observed),
         "remarks": list(report.remarks),
@@ -54,6 +56,13 @@ def _recovery(recovery: RecoveryTime) -> dict[str, Any]:
         "high": _plain(recovery.high),
         "censored": recovery.censored,
     }
+
+
+def _healing(healing: Healing | None) -> dict[str, Any] | None:
+    """Return the search for the load at which the service heals. `seconds` count from the lift."""
+    if healing is None:
+        return None
+    return {"tried": list(healing.tried), "load": healing.load, "seconds": _plain(healing.after)}
 
 
 def _since(moment: float | None, run_began: float) -> float | None:

@@ -13,8 +13,9 @@ from llmlocust.analysis.faults import effects
 from llmlocust.analysis.faults import recovery as recovering
 from llmlocust.analysis.faults.baseline import MIN_REQUESTS, Baseline, baseline_of
 from llmlocust.analysis.faults.course import Course, course_of
+from llmlocust.analysis.faults.healing import Healing
 from llmlocust.analysis.faults.metastable import Metastable, metastable
-from llmlocust.analysis.faults.recovery import UNKNOWN, WINDOW, RecoveryTime
+from llmlocust.analysis.faults.recovery import FULL_WINDOW, UNKNOWN, WINDOW, RecoveryTime
 from llmlocust.analysis.faults.requests import Requests
 from llmlocust.metrics.fault_window import FaultWindow
 from llmlocust.metrics.levels import RATE, USERS
@@ -87,6 +88,8 @@ class FaultReport:
     observed: float | None = None
     """Seconds from the lift until the load ended."""
     remarks: tuple[str, ...] = ()
+    healing: Healing | None = None
+    """The search for the load at which the service heals; None if there was none."""
     problem: str = ""
     """Why the recovery from a confirmed fault cannot be determined at all, as a sentence; empty if it can be judged."""
 
@@ -97,6 +100,12 @@ class FaultReport:
         return None if seconds is None or length is None else length + seconds
 
     @property
+    def is_watched_briefly(self) -> bool:
+        """Whether the service recovered, and was then watched for less than a full recovery takes."""
+        seconds = self.recovery.seconds
+        return seconds is not None and (self.observed or 0.0) - seconds < FULL_WINDOW
+
+    @property
     def says(self) -> Message:
         """One or two sentences."""
         if not self.confirmed:
@@ -105,7 +114,14 @@ class FaultReport:
             return message(
                 "The recovery from “{name}” cannot be determined: {reason}", name=self.fault.name, reason=self.problem
             )
-        return sentences([self._recovered(self.fault.name), *self._costs()])  # type: ignore[return-value]
+        healing = [self.healing.says] if self.healing else []
+        return sentences([self._recovered(self.fault.name), *healing, *self._costs()])  # type: ignore[return-value]
+
+    @property
+    def in_brief(self) -> Message:
+        """One sentence, for a headline."""
+        is_judged = self.confirmed and self.baseline is not None
+        return self._recovered(self.fault.name) if is_judged else self.says
 
     def _void(self) -> Message:
         name, problem = self.fault.name, self.fault.problem
@@ -115,6 +131,13 @@ class FaultReport:
             "The verdict on “{name}” is void: nothing but the users shows that the fault was present and then over.",
             name=name,
         )
+
+    @property
+    def was_noticed(self) -> bool:
+        """Whether requests suffered more than the baseline explains: those that arrived after the injection, or those that
+        were under way and failed.
+        """
+        return self.impact is not None or self.detect is not None
 
     def _recovered(self, name: str) -> Message:
         recovery, observed = self.recovery, words.duration(self.observed or 0.0)
@@ -137,8 +160,10 @@ class FaultReport:
             )
         if recovery.seconds is None:
             return message("Not recovered within {observed} after “{name}” was lifted.", observed=observed, name=name)
-        if self.impact is None and recovery.seconds == 0.0:
+        if not self.was_noticed and recovery.seconds == 0.0:
             return message("Users did not notice “{name}”.", name=name)
+        if self.impact is None and recovery.seconds == 0.0:
+            return message("“{name}” hit only requests that were under way; later ones were as usual.", name=name)
         if recovery.seconds == 0.0:
             return message("Recovered as soon as “{name}” was lifted.", name=name)
         return message(
@@ -149,7 +174,7 @@ class FaultReport:
         )
 
     def _costs(self) -> list[Message]:
-        if not self.lost:
+        if not self.lost or not self.was_noticed:  # the baseline, too, has requests that fail
             return []
         return [
             message(

@@ -127,7 +127,9 @@ def _drift(courses: Sequence[Course]) -> Message:
     listed = words.series([message("{metric} went {change}", metric=name, change=change) for name, change in changes])
     if any(change_of(course) is not None for course in courses):
         return message("From the beginning of the soak to its end {changes}: the soak was not stable.", changes=listed)
-    return message("From the beginning of the soak to its end {changes}: nothing drifted.", changes=listed)
+    return message(
+        "From the beginning of the soak to its end {changes}: no change that is larger than the noise.", changes=listed
+    )
 
 
 def span(seconds: float) -> str:

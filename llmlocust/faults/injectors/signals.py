@@ -77,6 +77,9 @@ class Freeze(_Signal):
 
     def inject(self) -> None:
         self._send(signal.SIGSTOP, self._family)
+        if more := [one for one in targets.with_children(self._family[0]) if one not in self._family]:
+            self._family += more  # they started after the search
+            targets.signal_all(more, signal.SIGSTOP)
 
     def present(self) -> Message | None:
         alive = [identity for identity in self._family if identity.process]

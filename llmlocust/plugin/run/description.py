@@ -42,13 +42,18 @@ def describe(run: RunState, preflight: Mapping[str, Any]) -> dict[str, Any]:
         },
         "preflight": preflight,
         **({} if run.telemetry is None else {"telemetry": run.telemetry}),
-        **({} if run.faults is None else {"faults": run.faults}),
+        **({} if run.faults is None else {"faults": [_with_json(fault) for fault in run.faults]}),
         "rows": {"seen": ledger.rows_seen, "kept": ledger.rows_kept},
         "checks": [
             *(failed_check(words) for words in run.problems),
             *(failed_check(worker.words, worker.levels) for worker in run.lost_workers.all()),
         ],
     }
+
+
+def _with_json(fault: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an injection of a fault with the JSON of its messages."""
+    return {name: to_json(value) if isinstance(value, str) else value for name, value in fault.items()}
 
 
 def failed_check(words: str, levels: Sequence[int] = ()) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Protocol
 
+from llmlocust.faults.program import window_of
 from llmlocust.load.curves import WARMED_UP
 from llmlocust.metrics.stop_condition import StopCondition
 from llmlocust.plugin import console
@@ -129,7 +131,7 @@ class Faults(Companion):
 
     def _handle(self, content: Mapping[str, Any]) -> None:
         if "fault" in content:
-            window = content["fault"]
+            window = asdict(window_of(content["fault"]))
             self._windows[window["id"]] = window
             self.run.faults = list(self._windows.values())
         elif "undo" in content:

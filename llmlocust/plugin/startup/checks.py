@@ -99,7 +99,8 @@ def _planned(ramp: SteppedRamp) -> Sequence[float]:
 
 
 def _gates(environment: Environment) -> list[Gate]:
-    return parse_gates(option(environment, "threshold"))
+    """Return the gates that apply to levels, not to the whole run."""
+    return [gate for gate in parse_gates(option(environment, "threshold")) if not gate.is_of_run]
 
 
 def _refuse_gates_of_every_level(environment: Environment) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from llmlocust.analysis.breakpoints.cliffs import CliffKind
 from llmlocust.analysis.breakpoints.steps import Finding, steps_of
 from llmlocust.analysis.breakpoints.verdict import Verdict
+from llmlocust.analysis.phases.phases import undisturbed
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.assessment.phases import Phases
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import PASSES, Threshold
-from llmlocust.report.sections import one_level
+from llmlocust.report.sections import faults, one_level
 from llmlocust.report.sections.four_numbers import IN_SENTENCES, place
 from llmlocust.runfiles.reading.run_json import ended_by, mapping
 from llmlocust.text import figures as words
@@ -30,9 +31,11 @@ def title(assessment: Assessment) -> Message:
 
 def headline(assessment: Assessment) -> str:
     """Return the verdict in plain words, with a last sentence if the run was stopped early."""
-    of_phases = _of_phases(assessment.phases)
+    of_phases, of_faults = _of_phases(assessment.phases), faults.headlines(assessment)
     verdict = [_safe(assessment)] if assessment.climbs or not of_phases else []
-    return sentences([*verdict, *of_phases, *_stopped(assessment)])
+    if of_faults and not undisturbed(assessment.levels):  # nothing else was measured
+        verdict = []
+    return sentences([*verdict, *of_phases, *of_faults, *_stopped(assessment)])
 
 
 def _of_phases(phases: Phases) -> list[str]:
@@ -149,8 +152,10 @@ def _of_one_level(level: LevelFigures) -> Message:
     elif not math.isnan(level.metric("e2e")["p95"]):
         p95 = one_level.of_summary(level.metric("e2e"), "p95")
         figures.append(message("answered within {time} (p95)", time=p95))
-    load = words.with_unit(level.load, level.unit)
-    return message("{load}: {figures}.", load=load, figures=enumeration([*figures, one_level.failed(level)]))
+    load, listed = words.with_unit(level.load, level.unit), enumeration([*figures, one_level.failed(level)])
+    if level.fault:
+        return message("{load}, before the fault: {figures}.", load=load, figures=listed)
+    return message("{load}: {figures}.", load=load, figures=listed)
 
 
 def _met_as_known(assessment: Assessment, known: Sequence[Threshold], figures: LevelFigures) -> bool:

@@ -178,7 +178,7 @@ def more_events(run: RunData) -> str:
 def event_line(event: TelemetryEvent, run: RunData, unit: str) -> Message:
     """Return an event as a sentence, with its time in the run and the level that it happened at."""
     level = next((level for level in run.levels if level.began <= event.time < level.ended), None)
-    where = _clock(event.time - start_of(run))
+    where = clock(event.time - start_of(run))
     if level is not None:
         where = message("{time}, at {load}", time=where, load=words.with_unit(level.load, unit))
     if event.kind == "restart":
@@ -191,7 +191,8 @@ def event_line(event: TelemetryEvent, run: RunData, unit: str) -> Message:
     )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a moment of the run as a clock shows it: 1:30, or 1:02:30."""
     if not math.isfinite(seconds):
         return words.UNKNOWN
     minutes, rest = divmod(max(0, int(seconds)), 60)

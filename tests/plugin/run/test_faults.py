@@ -71,6 +71,18 @@ def test_the_newest_state_of_each_injection_is_in_the_description():
     ]
 
 
+def test_messages_of_an_injection_can_be_translated():
+    process = FakeProcess()
+    run, *_ = faulted(process)
+    document = {"text": "port 80 is free", "template": "port {port} is free", "values": {"port": "80"}}
+    state = window("1.1")
+    state["fault"]["problem"] = document
+    process.waiting.append(state)
+    run.finish()
+    assert run.faults[0]["problem"] == "port 80 is free"
+    assert describe(run, {})["faults"][0]["problem"] == document
+
+
 def test_a_process_that_ends_too_early_ends_the_run_and_its_faults_are_lifted():
     process = FakeProcess()
     run, cluster, undone, ends = faulted(process)
