@@ -120,7 +120,7 @@ def test_streams_that_a_short_fault_cuts_are_lost_although_later_requests_are_as
     assert result.detect == pytest.approx(0.01, abs=1e-3)
     assert (result.lost, result.cut_streams) == (is_cut.sum(), is_cut.sum())
     assert "“down” hit only requests that were under way" in result.says
-    assert f"{is_cut.sum()} requests were lost" in result.says
+    assert f"Lost requests: {is_cut.sum()}, cut off" in result.says
 
 
 def test_impact_and_detection_count_from_the_injection():

@@ -176,13 +176,12 @@ class FaultReport:
     def _costs(self) -> list[Message]:
         if not self.lost or not self.was_noticed:  # the baseline, too, has requests that fail
             return []
-        return [
-            message(
-                "{lost} requests were lost, {cut} of them in the middle of a stream.",
-                lost=words.digits(self.lost),
-                cut=words.digits(self.cut_streams or 0.0),
-            )
-        ]
+        lost, cut = words.digits(self.lost), words.digits(self.cut_streams or 0.0)
+        if not self.cut_streams:
+            return [message("Lost requests: {lost}.", lost=lost)]
+        if self.cut_streams == self.lost:
+            return [message("Lost requests: {lost}, cut off in the middle of a stream.", lost=lost)]
+        return [message("Lost requests: {lost}, of which {cut} in the middle of a stream.", lost=lost, cut=cut)]
 
 
 def recovery_of(fault: FaultWindow, requests: Requests, conditions: Conditions) -> FaultReport:
