@@ -25,7 +25,13 @@ MAY_IMPORT = {
     "assessment": READ,
     "report": {*READ, "assessment"},
     "simulator": PURE,
-    "plugin": {*READ, "cli", "observe", "faults", "wire"},  # it starts the command that judges a run's files in another process
+    "plugin": {
+        *READ,
+        "cli",
+        "observe",
+        "faults",
+        "wire",
+    },  # it starts the command that judges a run's files in another process
     "calibration": {*READ, "report", "simulator"},  # it starts the simulator as another process
     "cli": {*READ, "assessment", "report", "simulator", "plugin", "calibration", "observe", "faults"},
     "__main__": {"cli"},

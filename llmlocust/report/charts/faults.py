@@ -255,7 +255,8 @@ def _draw_errors(axes: Axes, scene: _Scene, narrow: bool) -> None:
         is_other = ~np.isin(kinds, shown)
         colour, dashes = _KINDS[-1]
         _line_of_errors(axes, moments[is_other], weight[is_other], edges, colour, dashes, message("other kinds"))
-    axes.set_ylim(0.0, max(1.0, axes.get_ylim()[1]))
+    room = 1.8 if narrow else 1.0  # for the names of the lines
+    axes.set_ylim(0.0, max(1.0, axes.get_ylim()[1]) * room)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     _legend(axes, narrow, is_wordy=True)
     _title(axes, message("failed requests per second"))
