@@ -214,11 +214,12 @@ def drawn_plan(dice: random.Random, place: World) -> list[str]:
         f"kill port {place.port} {restart}",
         f"term port {place.port} {restart}",
         f"cpu 1 load {dice.randint(5, 20)}%",
-        f"memory {dice.randint(1, 20)}MB",
         f"disk {dice.randint(1, 5)}MB in {place.folder}",
         f'run "touch {place.folder}/run; exec sleep 100" until "rm -f {place.folder}/run" check "test -e {place.folder}/run"',
         f"http POST {place.url}/ body '{{}}' until DELETE {place.url}/",
     ]
+    if psutil.virtual_memory().available > 3 * 2**30:  # a fault leaves one GiB
+        kinds.append(f"memory {dice.randint(1, 20)}MB")
     if place.netns:
         kinds += [
             f"block port 80 in netns {place.netns}",

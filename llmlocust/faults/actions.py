@@ -47,6 +47,11 @@ class Action:
         return not self.can_last
 
     @property
+    def is_once(self) -> bool:
+        """Whether it cannot be repeated."""
+        return False
+
+    @property
     def shown(self) -> str:
         """The notation without secrets, for the files of a run."""
         return str(self)
@@ -94,6 +99,10 @@ class SignalAction(Action):
     @property
     def is_moment(self) -> bool:
         return self.kind != "freeze"
+
+    @property
+    def is_once(self) -> bool:
+        return self.kind != "freeze" and self.target.by == "pid"
 
     def __str__(self) -> str:
         return f"{self.kind} {self.target}" + _restart(self.restart) + _health(self.healthy, self.within)

@@ -66,7 +66,7 @@ class Life:
         try:
             return self._stage(self._clock())
         except Exception as problem:  # whatever happens, the fault must be lifted
-            self._note(message("the injector failed: {reason}", reason=f"{type(problem).__name__}: {problem}"))
+            self._tell(message("the injector failed: {reason}", reason=f"{type(problem).__name__}: {problem}"))
             return self._after_defect()
 
     def _after_defect(self) -> float | None:
@@ -81,7 +81,7 @@ class Life:
 
     def _prepare(self, now: float) -> float | None:
         if self._is_stopped:
-            self._note(NEVER_DUE)
+            self._tell(NEVER_DUE)
             return None
         try:
             self._injector.prepare()
@@ -96,7 +96,7 @@ class Life:
     def _inject(self, now: float) -> float | None:
         if self._is_stopped:
             self._journal(self._injection.id, None)
-            self._note(NEVER_DUE)
+            self._tell(NEVER_DUE)
             return None
         if now < self._injection.due:
             return self._injection.due
@@ -154,7 +154,7 @@ class Life:
         except InjectorError as problem:
             if self._tries < _TRIES:
                 return now + _PAUSE
-            self._note(message("the fault could not be lifted: {reason}", reason=problem))
+            self._tell(message("the fault could not be lifted: {reason}", reason=problem))
             return None
         self._journal(self._injection.id, None)
         self._change(lifted=now)
@@ -196,11 +196,14 @@ class Life:
     # ── problems ──
 
     def _fail(self, problem: InjectorError) -> None:
-        self._note(message("the fault could not be injected: {reason}", reason=problem))
+        self._tell(message("the fault could not be injected: {reason}", reason=problem))
 
     def _note(self, problem: Message) -> None:
         self._problems.append(problem)
         self._change(problem=clauses(self._problems))
+
+    def _tell(self, problem: Message) -> None:
+        self._note(problem)
         self._report(self.window)
 
     def _change(self, **fields: object) -> None:

@@ -61,6 +61,8 @@ class PlannedFault:
             raise ValueError(f"a length, an interval and a number of injections must be above zero: '{_REPEATED}'")
         if self.times is not None and self.every is None:
             raise ValueError(f"'x{self.times}' needs the interval of the injections: '{_REPEATED}'")
+        if self.every is not None and self.action.is_once:
+            raise ValueError(f"'{self.action.shown}' works once, because the next process has another pid: name a port")
         if self.every is not None and self.seconds is None and not self.action.is_moment:
             raise ValueError(f"the injections overlap, because they last until the end of the run: '{_REPEATED}'")
         if self.every is not None and self.seconds is not None and self.seconds >= self.every:

@@ -31,7 +31,9 @@ _MAX_SECONDS = 120.0
 """Seconds that a command which lifts a fault may take."""
 
 
-_LOOK = 0.05
+_END_SECONDS = 5.0
+"""Seconds between SIGTERM and SIGKILL to a command that the fault started."""
+_LOOK = 0.02
 
 
 class UndoError(Exception):
@@ -86,11 +88,15 @@ def _continue(step: Step) -> None:
 
 
 def _end(step: Step) -> None:
-    """End the process group of a command that the fault started."""
+    """End the process group of a command that the fault started, and wait until it has ended."""
     identity = Identity(*step["end"])
-    if identity.process is not None:
-        with suppress(ProcessLookupError):
-            os.killpg(identity.pid, signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if identity.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(identity.pid, number)
+        until = time.monotonic() + _END_SECONDS
+        while identity.process is not None and time.monotonic() < until:
+            time.sleep(_LOOK)
 
 
 def _restart(step: Step) -> subprocess.Popen[bytes] | None:

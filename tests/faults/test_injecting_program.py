@@ -303,7 +303,7 @@ def test_a_signal_lifts_all(number, tmp_path):
 def test_a_run_that_is_killed_is_outlived_until_all_is_lifted(tmp_path, server):
     flag = tmp_path / "broken"
     config = {
-        "faults": [f'at 0s: run "touch {flag}" until "rm {flag}"', "at 0s: down", "at 0s: memory 1MB"],
+        "faults": [f'at 0s: run "touch {flag}" until "rm {flag}"', "at 0s: down", "at 0s: cpu 1 load 1%"],
         "upstream": server.url,
         "patience": 1.0,
     }

@@ -96,6 +96,7 @@ def test_other_ways_to_write_a_fault(text, usual):
         ('at 1s for 3s: run "a"', "give 'until …'"),
         ("at 1s: freeze port 99999", "no number from 1 to 65535; write it like 'freeze port 8000'"),
         ("at 1s: freeze port 80 restart x", "it needs pid 123, port 8000"),
+        ("at 1s every 5s: kill pid 80", "works once, because the next process has another pid: name a port"),
         ("at 1s: kill 80", "it needs pid 123, port 8000, container NAME or process NAME"),
         ("at 1s: kill port 80 within 3s", "'within' needs 'healthy URL'"),
         ("at 1s: kill port 80 healthy ftp://x", "is no URL: write one like http://127.0.0.1:8000/health"),

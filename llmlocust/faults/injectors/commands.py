@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 
 from llmlocust.faults import requests
 from llmlocust.faults.actions import Call, CommandAction, DockerAction, HttpAction
@@ -114,6 +115,7 @@ class Command(Injector):
         super().__init__(injection_id, context)
         self._action = action
         self._child: subprocess.Popen[bytes] | None = None
+        self._code, self._is_lifted = 0, False
 
     def check(self) -> str:
         if self._action.kind != "kubectl":
@@ -136,7 +138,8 @@ class Command(Injector):
     def steps(self) -> list[Step]:
         until = [{"shell": self._action.shell(self._action.until)}] if self._action.until else []
         identity = identity_of(self._child.pid) if self._child is not None else None
-        return [*until, *([{"end": list(identity)}] if identity else [])]
+        # the command must not act after the one that lifts it
+        return [*([{"end": list(identity)}] if identity else []), *until]
 
     def prepare(self) -> None:
         """Start a shell that waits for its input: its process is known before the fault, and a killed run leaves nothing."""
@@ -158,15 +161,27 @@ class Command(Injector):
             raise InjectorError(f"the shell that waited for `{self._action.start}` has ended") from None
 
     def present(self) -> Message | None:
-        assert self._child is not None
-        if self._child.poll():
-            raise InjectorError(f"`{self._action.start}` failed: exit {self._child.returncode}")
+        self._raise_if_failed()
         return message("the check of the fault succeeded") if self._action.check and self._checks() else None
+
+    def _raise_if_failed(self) -> None:
+        """Raises InjectorError if the command failed before the lift ended it."""
+        if not self._is_lifted and self._child is not None:
+            self._code = self._child.poll() or 0
+        if self._code:
+            raise InjectorError(f"`{self._action.start}` failed: exit {self._code}")
+
+    def lift(self) -> None:
+        with suppress(InjectorError):  # which the look after the lift repeats
+            self._raise_if_failed()
+        self._is_lifted = True
+        super().lift()
 
     def can_be_lifted(self) -> bool:
         return bool(self._action.until) or self._child is None or self._child.poll() is not None
 
     def gone(self) -> Message | None:
+        self._raise_if_failed()
         return (
             message("the check of the fault no longer succeeds") if self._action.check and not self._checks() else None
         )

@@ -57,6 +57,15 @@ class Traffic(_Network):
         if root.get("handle", "0:") != "0:":
             kind = root.get("kind", "")
             return f"{self._action.device} has a queueing discipline already ({kind} {root['handle']}), which stays as it is"
+        return self._refusal()
+
+    def _refusal(self) -> str:
+        """Return why the system refuses the queueing discipline, tried in a namespace that ends with the command."""
+        try:
+            if shutil.which("unshare"):
+                output_of(["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", *self._action.qdisc])
+        except InjectorError as problem:
+            return str(problem)
         return ""
 
     def _root(self) -> dict[str, Any]:
@@ -110,7 +119,7 @@ class Port(_Network):
         if problem := _missing("iptables", "iptables"):
             return problem
         try:
-            output_of(self._within("iptables", "-w", "-n", "-L", "INPUT"))
+            output_of(self._within("iptables", "-w", "5", "-n", "-L", "INPUT"))
         except InjectorError as problem:
             return str(problem)
         return ""
@@ -120,7 +129,7 @@ class Port(_Network):
 
     def _has_ipv6(self) -> bool:
         try:
-            output_of(self._within("ip6tables", "-w", "-n", "-L", "INPUT"))
+            output_of(self._within("ip6tables", "-w", "5", "-n", "-L", "INPUT"))
         except InjectorError:
             return False
         return True
@@ -139,7 +148,7 @@ class Port(_Network):
             "-j",
             *target,
         ]
-        return [self._within(tool, "-w", change, "INPUT", *rule) for tool in self._tools]
+        return [self._within(tool, "-w", "5", change, "INPUT", *rule) for tool in self._tools]
 
     def describe(self) -> str:
         return joined(self._commands("-I")[0])
@@ -167,6 +176,6 @@ class Port(_Network):
 
     def _packets(self, tool: str) -> Sequence[int]:
         """Return the counter of the rule; nothing without the rule."""
-        lines = output_of(self._within(tool, "-w", "-n", "-v", "-x", "-L", "INPUT")).splitlines()
+        lines = output_of(self._within(tool, "-w", "5", "-n", "-v", "-x", "-L", "INPUT")).splitlines()
         own = re.compile(rf"\s*(\d+) .*/\* {re.escape(self._comment)} \*/")
         return [int(match[1]) for line in lines if (match := own.match(line))]
