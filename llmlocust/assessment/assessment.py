@@ -176,7 +176,7 @@ def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
     results = checks(run.levels, facts, verdict.thresholds)
     results = checks_of(results) if replayed else results
     context = context_of(run, facts, results)
-    soaks = Soaks(run, verdict.thresholds)
+    soaks = Soaks(run, thresholds)
     return Assessment(
         run=run,
         thresholds=tuple(thresholds),

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from llmlocust.analysis.faults.constant_load import ConstantLoad, constant_loads
 from llmlocust.analysis.faults.fault_report import Conditions, FaultReport, recoveries_of
@@ -79,8 +79,8 @@ class Faults:
 
     def place_of(self, report: FaultReport) -> tuple[int, int]:
         """Return the number of an injection among those of its fault, from 1, and how many these are."""
-        reports = next(fault.reports for fault in self.repeats if report in fault.reports)
-        return reports.index(report) + 1, len(reports)
+        reports = next(fault.reports for fault in self.repeats if _place(report, fault.reports))
+        return _place(report, reports), len(reports)
 
     def _in_load(self, load: ConstantLoad) -> list[FaultReport]:
         faults = [fault for fault in self.run.faults if fault.began is not None and load.contains(fault.began)]
@@ -102,6 +102,11 @@ class Faults:
         later = sorted((level for level in self.run.levels if level.began >= load.levels[-1].ended), key=_begin)
         lower = list(takewhile(lambda level: level.phase == HEALING, later))
         return replace(report, healing=healing_of(self.requests, report.baseline, report.fault.lifted or 0.0, lower))
+
+
+def _place(report: FaultReport, reports: Sequence[FaultReport]) -> int:
+    """Return the number of a report among others, from 1; 0 if it is none of them."""
+    return next((place for place, other in enumerate(reports, 1) if other is report), 0)
 
 
 def _begin(level: LevelFigures) -> float:
@@ -134,7 +139,7 @@ def _with_load(report: FaultReport, load: ConstantLoad) -> FaultReport:
 
 def _timeout(info: Mapping[str, Any], requests: Requests) -> float:
     """Return the longest of the clients' time-outs that ended a request, in seconds; 0 if none did."""
-    options, outcomes = mapping(info.get("options")), set(np.unique(requests.outcome.astype(str)))
+    options, outcomes = mapping(info.get("options")), set(pd.unique(requests.outcome))
     return max((number(options.get(f"llm_{kind}")) or 0.0 for kind in _TIMEOUTS if kind in outcomes), default=0.0)
 
 

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llmlocust.analysis.phases.phases import RunPhase, climbs, phases_of, verdict_of
+from llmlocust.analysis.faults.requests import Requests
+from llmlocust.analysis.phases.bursts import Burst, burst_of
+from llmlocust.analysis.phases.phases import BURSTS, RunPhase, climbs, phases_of, verdict_of
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.phases.trend import Course
 from llmlocust.metrics.histogram import Histogram
@@ -32,6 +34,8 @@ class Phases:
     sentences: Sequence[Sequence[str]]
     """Sentences on each phase."""
     recoveries: Sequence[Recovery]
+    bursts: Mapping[int, Burst]
+    """The responses to spikes and surges, by place in `phases`."""
 
     def __bool__(self) -> bool:
         return bool(self.phases)
@@ -40,10 +44,12 @@ class Phases:
     def says(self) -> list[str]:
         """The sentences on all phases and recoveries, in the order of the plan."""
         texts = []
-        for phase, of_phase in zip(self.phases, self.sentences, strict=True):
+        for place, (phase, of_phase) in enumerate(zip(self.phases, self.sentences, strict=True)):
             key = (phase.name, phase.whole.load)
+            response = self.bursts[place].says if place in self.bursts else None
             texts += [
                 *of_phase,
+                *([response] if response else []),
                 *(str(recovery) for recovery in self.recoveries if (recovery.after, recovery.load) == key),
             ]
         return texts
@@ -69,7 +75,20 @@ def phases_in(run: RunData, limits: Sequence[Threshold], goodput: Mapping[int, f
         {metric: run.distributions(metric) for metric in IN_PHASES} if phases else {},
         [verdict_of(phase, limits, goodput, _courses(phase, trends)) for phase in phases],
         recoveries(run.levels, run.requests) if phases else (),
+        _bursts(run, phases, goodput),
     )
+
+
+def _bursts(run: RunData, phases: Sequence[RunPhase], goodput: Mapping[int, float]) -> dict[int, Burst]:
+    """Return the responses to the spikes and surges that follow a baseline."""
+    places = [place for place, phase in enumerate(phases) if phase.name in BURSTS]
+    baseline = next((phase for phase in phases if phase.name == BASELINE), None)
+    if run.requests is None or baseline is None or not places:
+        return {}
+    requests, usual = Requests.of_frame(run.requests).of_the_server(), baseline.a_second(goodput)
+    return {
+        place: burst_of(phases[place], baseline, requests, (phases[place].a_second(goodput), usual)) for place in places
+    }
 
 
 def _courses(phase: RunPhase, trends: Mapping[int, Sequence[Course]]) -> list[Course]:

@@ -322,7 +322,8 @@ class Program:
             engine=_engines_of(account, source.version),
             state="ok" if tally.answers else "failed",
             says=_says(tally, account),
-            settings={
+            settings={**source.settings}
+            | {
                 option: value
                 for engine in account.engines
                 for option, setting in engine.settings.items()

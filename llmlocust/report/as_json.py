@@ -12,6 +12,7 @@ from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.drift.drift import Drift
 from llmlocust.analysis.drift.soak import SoakDrift
 from llmlocust.analysis.faults.fault_json import fault_data
+from llmlocust.analysis.phases.bursts import Burst
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.quality import KINDS
 from llmlocust.assessment.assessment import Assessment
@@ -105,10 +106,27 @@ def _phases(phases: Phases) -> list[dict[str, Any]]:
                 phase.a_second({level.level: level.output_tokens_per_s for level in phase.levels})
             ),
             **{f"{metric}_p95": plain(phases.p95(phase, metric) * 1000.0) for metric in IN_PHASES},
+            "burst": _burst(phases.bursts.get(place)),
             "says": list(sentences),
         }
-        for phase, sentences in zip(phases.phases, phases.sentences, strict=True)
+        for place, (phase, sentences) in enumerate(zip(phases.phases, phases.sentences, strict=True))
     ]
+
+
+def _burst(burst: Burst | None) -> dict[str, Any] | None:
+    """The response to a spike or a surge; None for other phases. `steady_after` is in milliseconds."""
+    if burst is None:
+        return None
+    steady = None if burst.steady_after is None else plain(burst.steady_after * 1000.0)
+    return {
+        "overshoot": plain(burst.overshoot),
+        "steady_after": steady,
+        "is_steady": burst.steady_after is not None if burst.is_steadiness_known else None,
+        "goodput_kept": plain(burst.goodput_kept),
+        "shed": burst.shed,
+        "dropped": burst.dropped,
+        "says": burst.says,
+    }
 
 
 def _recovery(recovery: Recovery) -> dict[str, Any]:

@@ -346,6 +346,12 @@ def test_time_outside_the_server_with_retransmits_is_the_network_if_the_load_gen
     assert (unchecked.key, unchecked.degree) == ("network", Degree.SUSPECTED)
 
 
+def test_the_time_of_retries_is_not_the_networks():
+    levels = [plain(n, load, late=0.1 * max(0, load - 8)) for n, load in enumerate(LOADS)]
+    assert cause(levels).key == "network"
+    assert cause([replace(level, retries=5 if level.load > 8 else 0) for level in levels]).key != "network"
+
+
 def test_a_late_load_generator_is_named_before_the_network():
     levels = [plain(n, load, late=0.1 * max(0, load - 8)) for n, load in enumerate(LOADS)]
     late = Check("client_cpu", False, 0.99, 0.9, "The load generator had too little CPU.", (3, 4))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,26 @@ def test_a_fault_without_an_effect():
         assert (result.impact, result.slo_debt, result.depth) == (None, 0.0, 0.0)
         assert result.recovery.seconds == 0.0
         assert result.says.startswith("Users did not notice “down”.")
+
+
+def test_streams_that_a_short_fault_cuts_are_lost_although_later_requests_are_as_usual():
+    """A replica that is killed cuts its streams, and a balancer sends the next requests to others."""
+    rows = requests(1, lambda at: 0.0)
+    moment = EPOCH + BEGAN
+    is_cut = (rows.due < moment) & (rows.ended > moment)
+    assert is_cut.sum() >= 3
+    cut = replace(
+        rows,
+        outcome=np.where(is_cut, "truncated", rows.outcome),
+        ended=np.where(is_cut, moment + 0.01, rows.ended),
+        is_cut=is_cut,
+    )
+    result = report(cut, window(lifted=BEGAN + 0.05))
+    assert (result.impact, result.recovery.seconds) == (None, 0.0)
+    assert result.detect == pytest.approx(0.01, abs=1e-3)
+    assert (result.lost, result.cut_streams) == (is_cut.sum(), is_cut.sum())
+    assert "“down” hit only requests that were under way" in result.says
+    assert f"Lost requests: {is_cut.sum()}, cut off" in result.says
 
 
 def test_impact_and_detection_count_from_the_injection():

@@ -90,7 +90,7 @@ def test_the_verdict_of_a_surge(limits, sentence):
     [
         (
             [STILL],
-            "From the beginning of the soak to its end TTFT went 100 → 100 ms: no change that is larger than the noise.",
+            "From the beginning of the soak to its end TTFT went 100 → 100 ms: no certain change by more than a factor of 1.2.",
         ),
         ([DRIFTING], "From the beginning of the soak to its end TTFT went 100 → 240 ms: the soak was not stable."),
         ([], "Whether anything drifted in the soak cannot be determined: too few requests."),

@@ -88,6 +88,28 @@ def test_slots_are_read_beside_the_metrics_of_llama_cpp():
         assert urls(discovered(server.url)[0]) == [f"{server.url}/metrics"]
 
 
+LOADS = Answer('{"loads": [{"dp_rank": 0, "num_running_reqs": 1, "num_waiting_reqs": 0}]}')
+INFO = '{"api_key": "sesame-77", "mem_fraction_static": 0.88, "max_running_requests": null, "kv_cache_dtype": "auto", "x": {}}'
+
+
+@pytest.mark.parametrize(
+    ("answers", "settings"),
+    [
+        ({"/metrics": Answer("sglang:num_running_reqs 1\n"), "/server_info": Answer(INFO)}, {"mem_fraction_static": "0.88", "kv_cache_dtype": "auto"}),
+        ({"/v1/loads": LOADS, "/get_server_info": Answer(INFO)}, {"mem_fraction_static": "0.88", "kv_cache_dtype": "auto"}),
+        ({"/metrics": Answer(LLAMA), "/props": Answer('{"total_slots": 4, "chat_template": "x"}')}, {"total_slots": "4"}),
+        ({"/slots": SLOTS, "/props": Answer('{"total_slots": 4}')}, {"total_slots": "4"}),
+        ({"/metrics": Answer("sglang:num_running_reqs 1\n"), "/server_info": Answer("[1]")}, {}),
+        ({"/metrics": Answer("sglang:num_running_reqs 1\n"), "/server_info": Answer("<html>")}, {}),
+        ({"/metrics": Answer(), "/server_info": Answer(INFO)}, {}),
+    ],
+)  # fmt: skip
+def test_settings_beside_the_metrics_are_read_and_keys_are_not(answers, settings):
+    with served(answers) as server:
+        (source, *_), _ = discovered(server.url)
+    assert source.settings == settings
+
+
 @pytest.mark.parametrize(
     "answers, kind, words",
     [

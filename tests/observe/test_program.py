@@ -120,6 +120,15 @@ def test_the_version_of_a_server_is_shown_with_its_name():
         program.wait_for(lambda message: any(one["engine"] == "vLLM 0.33.0" for one in message.get("sources", ())))
 
 
+def test_settings_of_a_source_are_those_of_its_metrics_and_those_beside_them():
+    info = b'vllm:cache_config_info{gpu_memory_utilization="0.8"} 1\n'
+    source = Fake("a", vllm() + info)
+    source.settings = {"max_num_seqs": "4", "gpu_memory_utilization": "0.9"}
+    with running(source) as program:
+        expected = {"max_num_seqs": "4", "gpu_memory_utilization": "0.8"}
+        program.wait_for(lambda message: any(one["settings"] == expected for one in message.get("sources", ())))
+
+
 def test_a_source_that_hangs_delays_no_other_and_not_the_end():
     never = threading.Event()
     with running(Fake("good", vllm()), Fake("hangs", never)) as program:

@@ -132,6 +132,13 @@ def test_a_gate_at_a_load_that_the_ramp_never_has_is_refused_before_any_load(sim
     assert "'e2e.p95 < 60s @ 3': the ramp has no such level. Its levels are 2 and 8" in locust.log
 
 
+def test_a_gate_on_faults_applies_to_no_level_and_fails_without_a_fault(simulator, tmp_path):
+    locust = run(tmp_path, simulator.url, *FAST, "--llm-threshold", "recovery < 30s, lost < 5 or unmeasured")
+    assert locust.process.returncode == 99, locust.log
+    assert gate_lines(locust.log)[0] == "Gates: 1 of 2 failed"
+    assert "recovery < 30s (no fault): not measured: the run injected no fault" in locust.log
+
+
 def test_failed_requests_without_gates_are_locusts_failures(simulator, tmp_path):
     assert run(tmp_path, simulator.url, *FAST, "--llm-levels", "8").process.returncode == 1
 

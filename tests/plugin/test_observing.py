@@ -166,6 +166,9 @@ def test_a_restart_of_the_server_inside_a_level_is_an_event(tmp_path):
                 locust.ends()
     counted = figures(tmp_path, 0, f"127.0.0.1:{first.port}")
     assert float(counted["finished"]["increase"]) > 50
+    # /metrics and the process on the port both show it
+    sources = [event["source"] for event in run_info(tmp_path)["telemetry"]["events"] if event["kind"] == "restart"]
+    assert sources == [f"127.0.0.1:{first.port}"]
 
 
 def test_the_observing_process_ends_with_a_run_that_is_killed(simulator, tmp_path):

@@ -193,6 +193,19 @@ def test_a_run_of_which_a_fault_leaves_nothing_has_only_the_verdict_on_the_fault
     assert ParsedPage(html(report)).open == []
 
 
+def test_levels_that_were_computed_from_their_requests_have_faults_too(tmp_path):
+    report = assessment_of(tmp_path, hold=200.0, leave_out=(formats.LEVELS,))
+    (judged,) = report.faults.reports
+    assert judged.recovery.seconds == pytest.approx(6.0, abs=0.3)
+    assert [level.fault for level in report.levels] == [CUT]
+
+
+def test_the_same_injection_twice_in_a_damaged_file_is_reported_twice(tmp_path):
+    report = assessment_of(tmp_path, faults=(FAULT, FAULT))
+    assert [fault["injection"] for fault in data(report)["faults"]] == [1, 2]
+    assert ParsedPage(html(report)).open == []
+
+
 # -- the outputs
 
 

@@ -83,7 +83,11 @@ def test_a_run_without_a_ramp_has_phases_instead_of_the_four_numbers(tmp_path):
 def test_a_soak_is_judged_only_by_given_thresholds(tmp_path):
     given = assessment_of(tmp_path, SOAK, LIMITS)
     assert headline(given) == "In the soak of 10 users for 2 min: every threshold was met."
-    assert [sentence for sentence in given.phases.says if sentence.endswith("no change that is larger than the noise.")]
+    assert [
+        sentence
+        for sentence in given.phases.says
+        if sentence.endswith("no certain change by more than a factor of 1.2.")
+    ]
     derived = assessment_of(tmp_path, SOAK)
     assert "no thresholds were given (--threshold)" in headline(derived)
     assert data(derived)["verdict"]["slo_limit"]["reached"] is False

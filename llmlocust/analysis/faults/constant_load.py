@@ -28,7 +28,7 @@ class ConstantLoad:
     @property
     def began(self) -> float:
         """Begin of the load, with its warm-up, in epoch seconds."""
-        return self.levels[0].began
+        return _begin_of(self.levels[0])
 
     @property
     def warmed_up(self) -> float:
@@ -47,8 +47,13 @@ class ConstantLoad:
 
 def constant_loads(levels: Sequence[LevelFigures], *, is_replay: bool = False) -> list[ConstantLoad]:
     """Return the constant loads of a run, in the order of time. Levels whose begin is not known are left out."""
-    known = sorted((level for level in levels if level.began > 0.0), key=lambda level: level.began)
+    known = sorted((level for level in levels if _begin_of(level) > 0.0), key=_begin_of)
     if is_replay:
         return [ConstantLoad(tuple(known), is_replay=True)] if known else []
     loads = groupby(known, key=lambda level: (level.load, level.unit))
     return [ConstantLoad(tuple(group)) for (load, _), group in loads if load > 0.0]
+
+
+def _begin_of(level: LevelFigures) -> float:
+    """Return the begin of a level. Levels that were computed from their requests have only the end of their warm-up."""
+    return level.began if level.began > 0.0 else level.warmed_up

@@ -132,6 +132,13 @@ class FaultReport:
             name=name,
         )
 
+    @property
+    def was_noticed(self) -> bool:
+        """Whether requests suffered more than the baseline explains: those that arrived after the injection, or those that
+        were under way and failed.
+        """
+        return self.impact is not None or self.detect is not None
+
     def _recovered(self, name: str) -> Message:
         recovery, observed = self.recovery, words.duration(self.observed or 0.0)
         if self.metastable:
@@ -153,8 +160,10 @@ class FaultReport:
             )
         if recovery.seconds is None:
             return message("Not recovered within {observed} after “{name}” was lifted.", observed=observed, name=name)
-        if self.impact is None and recovery.seconds == 0.0:
+        if not self.was_noticed and recovery.seconds == 0.0:
             return message("Users did not notice “{name}”.", name=name)
+        if self.impact is None and recovery.seconds == 0.0:
+            return message("“{name}” hit only requests that were under way; later ones were as usual.", name=name)
         if recovery.seconds == 0.0:
             return message("Recovered as soon as “{name}” was lifted.", name=name)
         return message(
@@ -165,15 +174,14 @@ class FaultReport:
         )
 
     def _costs(self) -> list[Message]:
-        if not self.lost or self.impact is None:  # the baseline, too, has requests that fail
+        if not self.lost or not self.was_noticed:  # the baseline, too, has requests that fail
             return []
-        return [
-            message(
-                "{lost} requests were lost, {cut} of them in the middle of a stream.",
-                lost=words.digits(self.lost),
-                cut=words.digits(self.cut_streams or 0.0),
-            )
-        ]
+        lost, cut = words.digits(self.lost), words.digits(self.cut_streams or 0.0)
+        if not self.cut_streams:
+            return [message("Lost requests: {lost}.", lost=lost)]
+        if self.cut_streams == self.lost:
+            return [message("Lost requests: {lost}, cut off in the middle of a stream.", lost=lost)]
+        return [message("Lost requests: {lost}, of which {cut} in the middle of a stream.", lost=lost, cut=cut)]
 
 
 def recovery_of(fault: FaultWindow, requests: Requests, conditions: Conditions) -> FaultReport:

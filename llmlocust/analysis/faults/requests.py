@@ -149,7 +149,8 @@ class Requests:
 
     def of_the_server(self) -> Self:
         """Return the requests without those that failed on the load generator."""
-        return self.where(~np.isin(self.outcome.astype(str), CLIENT_KINDS))
+        is_clients = pd.Series(self.outcome).isin(CLIENT_KINDS).to_numpy()
+        return self.where(~is_clients) if is_clients.any() else self
 
     def in_flight(self, moments: Floats) -> Floats:
         """Return the requests that were due and had not ended at moments."""

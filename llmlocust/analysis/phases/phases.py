@@ -128,7 +128,8 @@ def _drift(courses: Sequence[Course]) -> Message:
     if any(change_of(course) is not None for course in courses):
         return message("From the beginning of the soak to its end {changes}: the soak was not stable.", changes=listed)
     return message(
-        "From the beginning of the soak to its end {changes}: no change that is larger than the noise.", changes=listed
+        "From the beginning of the soak to its end {changes}: no certain change by more than a factor of 1.2.",
+        changes=listed,
     )
 
 

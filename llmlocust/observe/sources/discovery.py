@@ -28,9 +28,22 @@ _MAX_UNREACHABLE = 2
 """Attempts without an answer after which the search ends. A single slow path is no reason to give up."""
 _METRICS = ("/metrics", "/prometheus/metrics")
 _WITHOUT_METRICS: tuple[type[JsonEndpoint], ...] = (OllamaModels, SglangLoads, LlamaCppSlots, GradioQueue)
+_METRICS_OF = {SglangLoads: "sglang", LlamaCppSlots: "llamacpp"}
 _LLAMA_CPP, _VLLM = b"llamacpp:", b"vllm:"
 _MAX_VERSION = 40
 """Characters."""
+_SETTINGS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "sglang": (
+        ("/server_info", "/get_server_info"),
+        (
+            *("max_running_requests", "max_queued_requests", "mem_fraction_static", "kv_cache_dtype", "quantization"),
+            *("chunked_prefill_size", "tp_size", "tokenizer_worker_num"),
+        ),
+    ),
+    "llamacpp": (("/props",), ("total_slots",)),
+}
+"""By the beginning of an engine's metrics: the paths with its settings, and the settings that are read. No others are: they
+may be keys."""
 _PORTS = {"http": 80, "https": 443}
 _TUNNELS = ("ssh", "autossh", "kubectl", "cloudflared", "chisel", "frpc")
 """Programs that listen on this machine for a server on another one."""
@@ -100,11 +113,12 @@ class _Search:
         for address in self._addresses(*_METRICS):
             if (text := self._text(PrometheusText, address)) and has_samples(text):
                 source = self._source(PrometheusText, address)
-                source.version = self._version(text)
+                source.version, source.settings = self._version(text), self._settings(text.decode(errors="replace"))
                 beside = self._first(LlamaCppSlots) if _LLAMA_CPP in text else None
                 return [source, *([beside] if beside else [])], ""
         for kind in _WITHOUT_METRICS:
             if instead := self._first(kind):
+                instead.settings = self._settings(_METRICS_OF.get(kind, ""))
                 return [instead], self._flag()
         return [], self._flag() or self._reason()
 
@@ -114,6 +128,20 @@ class _Search:
             return ""
         versions = (self._recognised(address, _by_version) for address in self._addresses("/version"))
         return next(filter(None, versions), "")[:_MAX_VERSION]
+
+    def _settings(self, metrics: str) -> dict[str, str]:
+        """Return the settings that a server shows at a path of its own. `metrics`: what it reports."""
+        known = next((known for engine, known in _SETTINGS.items() if engine in metrics), None)
+        for address in self._addresses(*known[0]) if known else ():
+            _, document = self._document(address)
+            if known and isinstance(document, dict):
+                shown_settings = {name: document.get(name) for name in known[1]}
+                return {
+                    name: str(value)[:_MAX_VERSION]
+                    for name, value in shown_settings.items()
+                    if isinstance(value, str | int | float)
+                }
+        return {}
 
     def _first(self, kind: type[JsonEndpoint]) -> Source | None:
         """Return the source of the first base path at which the server has this endpoint."""
@@ -175,20 +203,26 @@ class _Search:
         return ""
 
     def _recognised(self, address: str, recognise: Callable[[str, Any], str]) -> str:
+        server, document = self._document(address)
+        if server.lower().startswith("llama.cpp"):
+            return "llama.cpp"
+        return recognise(server, document) if isinstance(document, dict) else ""
+
+    def _document(self, address: str) -> tuple[str, Any]:
+        """Return the name of the server that answers, and its JSON; None if it sends none."""
         fetcher = Fetcher(address, insecure=self._insecure, headers=self._headers, timeout=self._seconds())
+        server = ""
         try:
             answer = fetcher.get(accept="application/json")
-            if answer.server.lower().startswith("llama.cpp"):
-                return "llama.cpp"
-            document = json.loads(answer.body) if answer.status == 200 else None
+            server = answer.server
+            return server, json.loads(answer.body) if answer.status == 200 else None
         except Unreachable as problem:
             self._unreachable.append(str(problem))
-            return ""
         except (SourceError, ValueError, RecursionError):
-            return ""
+            pass
         finally:
             fetcher.close()
-        return recognise(answer.server, document) if isinstance(document, dict) else ""
+        return server, None
 
 
 def _bases(path: str) -> list[str]:

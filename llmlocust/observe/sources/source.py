@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 MAX_BYTES = 16 * 2**20
@@ -37,6 +39,8 @@ class Source(ABC):
     """Whether it describes the server from outside, such as its process, and also answers while the server does not."""
     version: str = ""
     """The version of the server, where its metrics do not contain it."""
+    settings: Mapping[str, str] = MappingProxyType({})
+    """Settings of the server that its metrics do not contain, by the name of the option."""
     notice: str = ""
     """One line about values that the source cannot read, set by a scrape that succeeds; empty if it reads everything."""
 

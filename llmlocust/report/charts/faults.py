@@ -58,7 +58,7 @@ _KINDS: tuple[tuple[str, str], ...] = ((RED, "-"), (ORANGE, "--"), (PURPLE, ":")
 def pictures(faults: Faults, reports: Sequence[FaultReport]) -> list[Picture]:
     """Return a picture of each of the first injections of a fault."""
     shown = [report for report in reports if report.course is not None][:_MAX_PICTURES]
-    return [_picture(faults, report, number) for number, report in enumerate(shown, 1)]
+    return [_picture(faults, report) for report in shown]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _Scene:
         return float(max(1, math.ceil((ended - began) / _COLUMNS[narrow])))
 
 
-def _picture(faults: Faults, report: FaultReport, number: int) -> Picture:
+def _picture(faults: Faults, report: FaultReport) -> Picture:
     assert faults.requests is not None
     start = start_of(faults.run)
     until = report.course.began + report.course.width * len(report.course.total) if report.course else math.inf
@@ -125,13 +125,8 @@ def _picture(faults: Faults, report: FaultReport, number: int) -> Picture:
         title = message(
             "“{name}”, injection {number} of {count}", name=report.fault.name, number=str(place), count=str(count)
         )
-    name = f"fault-{report.fault.id or id(report)}-{number}".replace(".", "-")
-    return picture(_id(name), title, _caption(scene), 1.0 + 1.3 * len(panels), draw, tall=1.1)
-
-
-def _id(name: str) -> str:
-    """Return a name of which only letters, digits and hyphens are left: it becomes an id of the page."""
-    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+    name = f"fault-{next(number for number, other in enumerate(faults.reports) if other is report)}"
+    return picture(name, title, _caption(scene), 1.0 + 1.3 * len(panels), draw, tall=1.1)
 
 
 def _mark(axes: Axes, scene: _Scene, *, named: bool, narrow: bool) -> None:
@@ -255,7 +250,8 @@ def _draw_errors(axes: Axes, scene: _Scene, narrow: bool) -> None:
         is_other = ~np.isin(kinds, shown)
         colour, dashes = _KINDS[-1]
         _line_of_errors(axes, moments[is_other], weight[is_other], edges, colour, dashes, message("other kinds"))
-    axes.set_ylim(0.0, max(1.0, axes.get_ylim()[1]))
+    room = 1.8 if narrow else 1.0  # for the names of the lines
+    axes.set_ylim(0.0, max(1.0, axes.get_ylim()[1]) * room)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     _legend(axes, narrow, is_wordy=True)
     _title(axes, message("failed requests per second"))

@@ -85,7 +85,7 @@ def result(fault: Repeats) -> str:
     lost = range_of([report.lost for report in fault.reports])
     if not lost.high:
         return brief(fault)
-    cost = message("{range} requests were lost each time.", range=_in_words(lost.low, lost.high, words.digits))
+    cost = message("Lost requests each time: {range}.", range=_in_words(lost.low, lost.high, words.digits))
     return sentences([brief(fault), cost])
 
 

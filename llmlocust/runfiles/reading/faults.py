@@ -8,7 +8,7 @@ from typing import Any
 from llmlocust.metrics.fault_window import FaultWindow
 from llmlocust.runfiles.reading.run_json import listed, mapping, number, short_name
 
-_MAX_FAULTS = 10_000
+_MAX_FAULTS = 1000
 
 
 def faults_of(info: Mapping[str, Any]) -> list[FaultWindow]:

@@ -1,0 +1,70 @@
+"""The response to a surge: overshoot, time until it is steady, goodput kept, requests shed."""
+
+import numpy as np
+import pytest
+
+from llmlocust.analysis.faults.requests import Requests
+from llmlocust.analysis.phases.bursts import burst_of
+from llmlocust.analysis.phases.phases import RunPhase
+from llmlocust.metrics.levels import RATE, LevelFigures
+
+EPOCH = 1_795_000_000.0
+
+
+def level(index, phase, began, seconds, load, **more):
+    times = {"began": EPOCH + began, "warmed_up": EPOCH + began, "ended": EPOCH + began + seconds}
+    return LevelFigures(index, load, RATE, phase=phase, window=seconds, **times, **more)
+
+
+def response(ttft, *, rate=20.0, goodput=(20.0, 10.0), seed=1, **more):
+    """Return the response to a surge from 100 s to 200 s in which the TTFT is a function of the second of the surge."""
+    random = np.random.default_rng(seed)
+    due = np.arange(0.0, 200.0, 1.0 / rate)
+    seconds = np.array([0.1 if at < 100.0 else ttft(at - 100.0) for at in due]) * random.lognormal(0.0, 0.1, len(due))
+    requests = Requests.of(EPOCH + due, seconds + 0.3, ["ok"] * len(due), ttft=seconds)
+    baseline = RunPhase("baseline", (level(0, "baseline", 0.0, 100.0, 10.0),))
+    surge = RunPhase("surge", (level(1, "surge", 100.0, 100.0, 20.0, **more),))
+    return burst_of(surge, baseline, requests, goodput)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_surge_that_overshoots_and_is_steady_again(seed):
+    burst = response(lambda at: 0.15 + 0.85 * max(0.0, 1.0 - at / 30.0), seed=seed)
+    assert burst.overshoot == pytest.approx(9.5, rel=0.15)
+    assert burst.steady_after == pytest.approx(28.0, abs=5.0)
+    assert "rose to" in burst.says
+    assert "it was steady after" in burst.says
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_surge_without_an_effect_is_steady_at_once(seed):
+    burst = response(lambda at: 0.1, seed=seed)
+    assert burst.overshoot < 1.5
+    assert burst.steady_after in (0.0, 5.0)
+    assert "stayed below 1.5 times that of the baseline" in burst.says
+
+
+def test_a_queue_that_grows_until_the_end_is_not_steady():
+    burst = response(lambda at: 0.1 + at / 10.0)
+    assert (burst.steady_after, burst.is_steadiness_known) == (None, True)
+    assert "it was not steady when the load ended" in burst.says
+
+
+def test_what_was_kept_shed_and_dropped():
+    burst = response(
+        lambda at: 0.1, goodput=(9.0, 10.0), error_kinds={"http_429": 3, "http_503": 4, "reset": 5}, dropped=6
+    )
+    assert (burst.goodput_kept, burst.shed, burst.dropped) == (0.9, 7, 6)
+    for text in ("goodput was 90 % of", "refused 7 requests", "6 due requests were not sent"):
+        assert text in burst.says
+
+
+def test_too_few_requests_show_nothing():
+    burst = response(lambda at: 0.1, rate=0.1, goodput=(float("nan"), float("nan")))
+    assert (burst.overshoot, burst.steady_after, burst.is_steadiness_known, burst.goodput_kept) == (
+        None,
+        None,
+        False,
+        None,
+    )
+    assert burst.says is None
