@@ -51,6 +51,7 @@ class Life:
         """The last failure of a look."""
         self._look_seconds = 0.0
         """How long the last look took."""
+        self._pause = injector.poll / 10.0
         self._lift_by = math.inf
         """When the fault is lifted, although a process that is to be started again has not ended."""
         self._tries = 0
@@ -120,13 +121,18 @@ class Life:
             self._look_for_presence()  # unless that would delay the lift
         if (now := self._clock()) < lift:
             is_seen = self.window.confirmed_began is not None
-            return lift if is_seen else min(lift, now + max(self._injector.poll, self._look_seconds))
+            return lift if is_seen else min(lift, now + max(self._next_pause(), self._look_seconds))
         if self._is_stopped:
             self._lift_by = min(self._lift_by, now + self._patience)
         if now < self._lift_by and not self._injector.can_be_lifted():
             return now + _LOOK
         self._stage = self._lift
         return now
+
+    def _next_pause(self) -> float:
+        """Return the seconds until the next look: short ones first, because a fault may be short."""
+        pause, self._pause = self._pause, min(2.0 * self._pause, self._injector.poll)
+        return pause
 
     @property
     def _lift_moment(self) -> float:

@@ -98,7 +98,7 @@ def times(window):
 def test_a_fault_begins_and_ends_at_its_moments_and_is_confirmed():
     played = Played("at 60s for 20s: down", present_after=0.25, gone_after=1.0)
     window = played.run()
-    assert times(window) == (60.0, 60.3, 80.0, 81.1)
+    assert times(window) == (60.0, 60.25, 80.0, 81.1)
     assert window.is_confirmed
     assert (window.evidence, window.problem) == ("there; away", "")
     assert isinstance(window.evidence, Message)
@@ -207,6 +207,12 @@ def test_a_defect_of_an_injector_is_a_problem_and_the_fault_is_lifted(name):
     window = played.run()
     assert window.problem.startswith("the injector failed: KeyError: 'oops'")
     assert ("lift" in played.injector.calls) == (name != "prepare")
+
+
+def test_a_short_fault_is_looked_at_often():
+    window = Played("at 60s for 50ms: down", present_after=0.005).run()
+    assert window.is_confirmed
+    assert times(window)[1] == 60.01
 
 
 def test_looks_stop_when_the_fault_is_seen():

@@ -96,6 +96,8 @@ class Freeze(_Signal):
 class End(_Signal):
     """SIGTERM to a process, or SIGKILL to it and its descendants. A command starts it again, or a supervisor does."""
 
+    remembers = True
+
     def __init__(self, action: SignalAction, injection_id: str, context: Context) -> None:
         super().__init__(action, injection_id, context)
         self._number = signal.SIGTERM if action.kind == "term" else signal.SIGKILL
