@@ -19,7 +19,9 @@ FILES = ROOT / "locustfiles" / "rolling_restart"
 OPEN = ["--llm-rate", "10", "--llm-levels", "10", "--llm-warmup", "0.5", "--llm-hold", "26", "--llm-max-tokens", "100"]
 SIMULATE = f"exec {sys.executable} -m llmlocust.cli simulate"
 
-pytestmark = pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed (apt-get install nginx-light)")
+pytestmark = pytest.mark.skipif(
+    not shutil.which("nginx"), reason="nginx is not installed (apt-get install nginx-light)"
+)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any, Protocol
 
 from llmlocust.faults.program import window_of
@@ -131,7 +130,7 @@ class Faults(Companion):
 
     def _handle(self, content: Mapping[str, Any]) -> None:
         if "fault" in content:
-            window = asdict(window_of(content["fault"]))
+            window = dict(vars(window_of(content["fault"])))  # asdict would copy messages to plain text
             self._windows[window["id"]] = window
             self.run.faults = list(self._windows.values())
         elif "undo" in content:
