@@ -56,6 +56,7 @@ def test_a_relapse_is_reported():
     result = report(rows)
     assert result.recovery.seconds == pytest.approx(0.0, abs=1.0)
     assert result.relapse == pytest.approx(45.0, abs=8.0)
+    assert "Many requests failed again, or were slower than usual," in result.says
     assert result.metastable is None
     assert "bad again" in result.metastable_why
     assert report(requests(1, outage(LIFTED))).relapse is None

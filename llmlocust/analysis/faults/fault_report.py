@@ -115,7 +115,7 @@ class FaultReport:
                 "The recovery from “{name}” cannot be determined: {reason}", name=self.fault.name, reason=self.problem
             )
         healing = [self.healing.says] if self.healing else []
-        return sentences([self._recovered(self.fault.name), *healing, *self._costs()])  # type: ignore[return-value]
+        return sentences([self._recovered(self.fault.name), *self._relapsed(), *healing, *self._costs()])  # type: ignore[return-value]
 
     @property
     def in_brief(self) -> Message:
@@ -172,6 +172,16 @@ class FaultReport:
             name=name,
             interval=words.span(recovery.low or 0.0, recovery.high or 0.0),
         )
+
+    def _relapsed(self) -> list[Message]:
+        if self.relapse is None:
+            return []
+        return [
+            message(
+                "Many requests failed again, or were slower than usual, {time} after the lift.",
+                time=words.duration(self.relapse),
+            )
+        ]
 
     def _costs(self) -> list[Message]:
         if not self.lost or not self.was_noticed:  # the baseline, too, has requests that fail

@@ -60,7 +60,7 @@ _NUMBERS: tuple[tuple[str, Message, Message, _Text], ...] = (
     ("impact", term("time to impact"), term("from the injection to the first request that suffers"), _short),
     ("detect", term("time to detect"), term("from the injection to the first error"), _short),
     ("first_success", term("first success"), term("from the lift; one success is no recovery"), words.duration),
-    ("relapse", term("relapse"), term("from the lift until many requests were bad again"), words.duration),
+    ("relapse", term("relapse"), term("from the lift until many requests failed or were slow again"), words.duration),
     ("lost", term("lost requests"), term("failed because of the fault"), words.digits),
     ("cut_streams", term("cut streams"), term("lost after their first token"), words.digits),
     ("lost_tokens", term("lost tokens"), term("received of answers that never ended"), words.digits),
@@ -220,7 +220,7 @@ def _rows(fault: Repeats, shown: Sequence[FaultReport]) -> list[dict[str, Any]]:
         rows.append(_row(name, means, cells, _in_words(of_all.low, of_all.high, text)))
     cells = [Cell(_metastable(report)) for report in shown]
     rows.append(_row(term("metastable"), term("the fault is over, and the service stays bad"), cells, ""))
-    return [row for row in rows if any(cell.value != words.UNKNOWN for cell in row["cells"])]
+    return [row for row in rows if any(cell.value != words.UNKNOWN or cell.interval for cell in row["cells"])]
 
 
 def _row(name: Message, means: Message, cells: Sequence[Cell], whole: str) -> dict[str, Any]:
