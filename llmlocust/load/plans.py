@@ -20,8 +20,10 @@ STEP = 10.0
 """Minimum seconds of a step, unless the whole curve is short: tens of requests, at a few per second."""
 HEALING_SHARES = (0.8, 0.6, 0.4, 0.2)
 """The loads of the phase HEALING, as shares of the load before."""
-HEALING_HOLD = 30.0
-"""Seconds of each of these loads."""
+HEALING_HOLD, MAX_HEALING_HOLD = 30.0, 180.0
+"""Minimum and maximum seconds of each of these loads."""
+HEALING_REQUESTS = 100
+"""Requests that the lowest rate of them should have: a recovery needs 50 (analysis.faults.recovery)."""
 HIGHER = 1.5
 """The default load of a surge after a ramp, as a multiple of the ramp's peak."""
 
@@ -128,11 +130,11 @@ def progressive(setting: Setting) -> list[PlanPhase]:
 
 
 def healing(load: float, *, whole: bool) -> PlanPhase:
-    """Down in steps from a load at which the service has not recovered from a fault."""
+    """Down in steps from a load at which the service has not recovered from a fault. `whole`: loads are users."""
     loads = [load * share for share in HEALING_SHARES]
-    return PlanPhase(
-        HEALING, tuple(dict.fromkeys(max(1.0, round(load)) if whole else load for load in loads)), HEALING_HOLD
-    )
+    if whole:
+        return PlanPhase(HEALING, tuple(dict.fromkeys(max(1.0, float(round(load))) for load in loads)), HEALING_HOLD)
+    return PlanPhase(HEALING, tuple(loads), min(max(HEALING_HOLD, HEALING_REQUESTS / loads[-1]), MAX_HEALING_HOLD))
 
 
 SHAPES: dict[str, Callable[[Setting], list[PlanPhase]]] = {

@@ -16,7 +16,7 @@ from locust.runners import MasterRunner
 
 from llmlocust.faults import setup
 from llmlocust.faults.requests import forbidden
-from llmlocust.faults.schedule import RUN, PlannedFault, parse, read_toml
+from llmlocust.faults.schedule import RUN, PlannedFault, anchor_of, parse, read_toml
 from llmlocust.load.plans import PlanPhase
 from llmlocust.metrics.stop_condition import StopCondition
 from llmlocust.observe.setup import values_of
@@ -31,7 +31,8 @@ from llmlocust.text import figures as words
 
 _MAX_START = 20.0
 _LOOK = 0.02
-_UNDO_SECONDS = 30.0
+_UNDO_SECONDS = 180.0
+"""A server that drains may take two minutes until it can be started again (faults.undo)."""
 
 
 def planned(environment: Environment) -> list[PlannedFault]:
@@ -62,7 +63,7 @@ def check(environment: Environment, plan: Sequence[PlanPhase] | None = None) -> 
 def _without_anchor(faults: Sequence[PlannedFault], plan: Sequence[PlanPhase]) -> Iterator[str]:
     """Yield a line for each fault whose level or phase does not occur in the plan."""
     loads = [load for phase in plan for load in phase.loads]
-    known = {RUN, *(f"level {load:g}" for load in loads), *(f"phase {phase.name}" for phase in plan)}
+    known = {RUN, *(anchor_of(f"level {load!r}") for load in loads), *(f"phase {phase.name}" for phase in plan)}
     for fault in faults:
         if fault.anchor not in known:
             phases = [phase.name for phase in plan if phase.name]

@@ -92,6 +92,9 @@ def test_faults_have_a_phase_before_the_soak():
 def test_the_load_falls_in_steps_to_find_where_a_service_heals():
     assert healing(20, whole=True).loads == (16, 12, 8, 4)
     assert healing(2, whole=True).loads == (2, 1)
+    assert healing(50, whole=False).hold == 30.0
+    assert healing(8, whole=False).hold == pytest.approx(62.5)
+    assert healing(0.1, whole=False).hold == 180.0
     assert healing(0.5, whole=False).loads == pytest.approx((0.4, 0.3, 0.2, 0.1))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from llmlocust.faults.program import window_of
+from llmlocust.faults.schedule import anchor_of
 from llmlocust.load.curves import WARMED_UP
 from llmlocust.metrics.stop_condition import StopCondition
 from llmlocust.plugin import console
@@ -74,7 +75,7 @@ class Faults(Companion):
         if change.what != WARMED_UP:
             return
         moment = self.run.began + change.moment
-        self._start(f"level {change.level.load:g}", moment)
+        self._start(anchor_of(f"level {change.level.load!r}"), moment)
         if change.level.phase:
             self._start(f"phase {change.level.phase}", moment)
 
