@@ -71,8 +71,9 @@ def _cut(run: RunData, level: LevelFigures, fault: float) -> LevelFigures:
         return left_out
     rows = run.requests[(run.requests["level"] == level.level) & (run.requests["measured"] == 1)]
     before = rows[rows["sent"] < fault]
-    spans = (before["duration"] / 1000.0).dropna().to_numpy()
-    until = undisturbed_until(spans, level.warmed_up, fault)
+    known = before.dropna(subset=["sent", "duration"])
+    sent, spans = known["sent"].to_numpy(dtype=float), known["duration"].to_numpy(dtype=float) / 1000.0
+    until = undisturbed_until(sent, spans, level.warmed_up, fault)
     if (before["sent"] < until).sum() < MIN_REQUESTS["p95"]:
         return left_out
     return replace(cut_at(run, level, until), fault=CUT)

@@ -56,6 +56,11 @@ class Action:
         """The notation without secrets, for the files of a run."""
         return str(self)
 
+    @property
+    def title(self) -> str:
+        """The action without the commands and addresses that lift or confirm it: the name of a fault without one."""
+        return self.shown
+
 
 @dataclass(frozen=True)
 class ProxyAction(Action):
@@ -104,8 +109,12 @@ class SignalAction(Action):
     def is_once(self) -> bool:
         return self.kind != "freeze" and self.target.by == "pid"
 
+    @property
+    def title(self) -> str:
+        return f"{self.kind} {self.target}"
+
     def __str__(self) -> str:
-        return f"{self.kind} {self.target}" + _restart(self.restart) + _health(self.healthy, self.within)
+        return self.title + _restart(self.restart) + _health(self.healthy, self.within)
 
 
 @dataclass(frozen=True)
@@ -164,8 +173,12 @@ class DockerAction(Action):
     def can_last(self) -> bool:
         return self.verb in self.undo_of
 
+    @property
+    def title(self) -> str:
+        return f"docker {self.verb} {word(self.container)}"
+
     def __str__(self) -> str:
-        return f"docker {self.verb} {word(self.container)}" + _health(self.healthy, self.within)
+        return self.title + _health(self.healthy, self.within)
 
 
 @dataclass(frozen=True)
@@ -185,6 +198,10 @@ class CommandAction(Action):
     def shell(self, command: str) -> str:
         """Return the command of a shell for `start` or `until`."""
         return f"kubectl {command}" if self.kind == "kubectl" else command
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind} {self.start}"
 
     def __str__(self) -> str:
         start = self.start if self.kind == "kubectl" else quoted(self.start)
@@ -227,8 +244,12 @@ class HttpAction(Action):
         return f"http {self.start}{body}{until}" + (f" check {word(self.check)}" if self.check else "")
 
     @property
+    def title(self) -> str:
+        return f"http {self.start.shown}"
+
+    @property
     def shown(self) -> str:
-        return f"http {self.start.shown}" + (f" until {self.until.shown}" if self.until else "")
+        return self.title + (f" until {self.until.shown}" if self.until else "")
 
 
 def _restart(command: str) -> str:

@@ -31,6 +31,7 @@ _NAME = r"[\w][\w .()/-]{0,79}"
 _HEAD = re.compile(rf"\s*(?:(?P<name>{_NAME}?)\s*=\s*)?at\s+(?P<when>[^:]+?)\s*:\s*(?P<action>\S.*)", re.DOTALL)
 _ANCHORED = re.compile(r"(?P<anchor>(?:level|phase) [^\s+]+)(?: ?\+ ?(?P<offset>\S+(?: (?:ms|s|m|h)\b)?))?")
 _OPTION = re.compile(rf" (?:(?P<key>for|every) (?P<time>{notation.DURATION})|x ?(?P<times>[0-9]{{1,6}}))(?= |$)")
+_MAX_NAME = 80
 _KEYS = {"name", "at", "for", "every", "times", "do", *PHRASES}
 
 
@@ -73,7 +74,7 @@ class PlannedFault:
 
     @property
     def shown_name(self) -> str:
-        return self.name or self.action.shown
+        return self.name or self.action.title[:_MAX_NAME]
 
     def __str__(self) -> str:
         when = duration(self.at) if self.anchor == RUN else f"{self.anchor} + {duration(self.at)}"

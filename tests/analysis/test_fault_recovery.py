@@ -139,6 +139,19 @@ def test_usual_errors_are_not_the_detection():
         assert report(rows).detect == pytest.approx(5.0, abs=1.1)
 
 
+def test_requests_that_wait_through_a_freeze_do_not_shorten_the_baseline():
+    """A process is stopped for 30 s: all requests in flight, and those that arrive, are as long."""
+    rows = requests(1, lambda at: 0.0, rate=8.0, end=240.0)
+    moment, released = EPOCH + BEGAN, EPOCH + BEGAN + 30.0
+    waits = (rows.due < released) & (rows.ended > moment)
+    frozen = replace(rows, ended=np.where(waits, released + 0.1, rows.ended))
+    frozen = replace(frozen, ttft=np.where(waits, released - rows.due, rows.ttft))
+    result = report(frozen, window(lifted=BEGAN + 30.0), began=BEGAN - 12.0)
+    assert result.baseline is not None
+    assert result.baseline.ended == pytest.approx(moment, abs=1.0)
+    assert result.impact == pytest.approx(0.0, abs=1.0)
+
+
 def test_losses():
     rows = requests(1, outage(LIFTED))
     result = report(rows)

@@ -16,11 +16,13 @@ import psutil
 import pytest
 
 from tests.locusts import Locust
-from tests.real.engines import DEEP, EngineProcess, llama_server
+from tests.real.engines import EngineProcess, llama_server
 from tests.simulators import wait_for
 
 OPEN = ["--llm-rate", "8", "--llm-levels", "8", "--llm-warmup", "2", "--llm-hold", "45", "--llm-max-tokens", "8"]
 LOOK = 0.02
+FAST = (64, 8)
+"""The width and the blocks of a model that is far from its limit at this rate, on slow machines, too."""
 
 pytestmark = pytest.mark.xdist_group("real_engines")  # they would slow each other down
 
@@ -32,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[EngineProcess]:
-    with llama_server(folder, "--metrics", "-np", "4", "-c", "4096", shape=DEEP) as started:
+    with llama_server(folder, "--metrics", "-np", "4", "-c", "4096", shape=FAST) as started:
         yield started
 
 

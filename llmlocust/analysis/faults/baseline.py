@@ -90,12 +90,13 @@ def duration_of(requests: Requests, metric: str) -> Floats:
 def baseline_of(requests: Requests, began: float, injected: float, target: float) -> Baseline | None:
     """Return the baseline from a moment until the injection of a fault; None with too few requests.
 
-    It ends earlier by the p99 of a request's duration: later requests were still under way, and the fault met some of them.
+    It ends earlier by the p99 of the duration of requests that ended before: later requests were still under way, and the fault met some of them.
     """
     is_before = (requests.due >= began) & (requests.due < injected)
     if is_before.sum() < MIN_REQUESTS:
         return None
-    ended = undisturbed_until(requests.ended[is_before] - requests.due[is_before], began, injected)
+    due = requests.due[is_before]
+    ended = undisturbed_until(due, requests.ended[is_before] - due, began, injected)
     rows = requests.where((requests.due >= began) & (requests.due < ended) & ~requests.is_aborted)
     metric = "ttft" if (~np.isnan(rows.ttft[rows.is_ok])).any() else "e2e"
     durations = duration_of(rows, metric)[rows.is_ok]
@@ -125,9 +126,13 @@ def baseline_of(requests: Requests, began: float, injected: float, target: float
     return _with_shares(draft, rows, requests)
 
 
-def undisturbed_until(spans: Floats, began: float, injected: float) -> float:
-    """Return the end of the time before a fault whose requests it did not meet. `spans`: the durations of requests, in seconds."""
-    longest = float(np.quantile(spans, 0.99)) if len(spans) else 0.0
+def undisturbed_until(due: Floats, spans: Floats, began: float, injected: float) -> float:
+    """Return the end of the time before a fault whose requests it did not meet, from the requests of that time.
+
+    `spans`: the durations of these requests in seconds. The fault lengthens those that are under way, so they do not count.
+    """
+    whole = spans[due + spans < injected]
+    longest = float(np.quantile(whole, 0.99)) if len(whole) else 0.0
     return injected - min(longest, (injected - began) / 2.0)
 
 
