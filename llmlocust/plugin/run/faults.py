@@ -64,7 +64,7 @@ class Faults(Companion):
         self._anchors: set[str] = set()
         self._beyond_since = math.nan
         """The moment since which a value of telemetry meets the stop condition; NaN if it does not."""
-        self._is_done = False
+        self._is_lifted = self._is_done = False
 
     def begins(self, run: RunState) -> None:
         super().begins(run)
@@ -92,11 +92,19 @@ class Faults(Companion):
             self._undo_all()
             self.run.problem(message("The process that injects faults ended too early. Its faults were lifted."))
             self._end()
+        elif self.run.ended is not None:  # in the web UI, the process lives until the next run or the end of Locust
+            self._lift()
         elif self._stop and not self.run.ended_by and self._must_stop(self._stop, moment):
-            self._process.send({"do": "lift"})
+            self._lift()
             self.run.ended_by = self._stop.text
             console.say(f"  {self._stop.text}: faults are lifted, and the run ends here (--llm-fault-stop)")
             self._end()
+
+    def _lift(self) -> None:
+        """Lift all faults, and inject no more."""
+        if not self._is_lifted:
+            self._is_lifted = True
+            self._process.send({"do": "lift"})
 
     def _must_stop(self, stop: StopCondition, moment: float) -> bool:
         if not stop.threshold.is_telemetry:

@@ -71,6 +71,16 @@ def test_the_newest_state_of_each_injection_is_in_the_description():
     ]
 
 
+def test_a_test_that_has_stopped_lifts_its_faults_once():
+    """In the web UI, the run finishes only when the next one starts."""
+    process = FakeProcess()
+    run, cluster, *_ = faulted(process)
+    run.note_end()
+    for _ in range(3):
+        cluster.advance(1.0)
+    assert process.commands[1:] == [{"do": "lift"}]
+
+
 def test_messages_of_an_injection_can_be_translated():
     process = FakeProcess()
     run, *_ = faulted(process)
