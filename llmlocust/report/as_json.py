@@ -114,12 +114,13 @@ def _phases(phases: Phases) -> list[dict[str, Any]]:
 
 
 def _burst(burst: Burst | None) -> dict[str, Any] | None:
-    """The response to a spike or a surge; None for other phases. `steady_after` is in milliseconds."""
+    """The response to a spike or a surge; None for other phases. Its times are in milliseconds."""
     if burst is None:
         return None
     steady = None if burst.steady_after is None else plain(burst.steady_after * 1000.0)
     return {
         "overshoot": plain(burst.overshoot),
+        "caught_up_after": None if burst.caught_up_after is None else plain(burst.caught_up_after * 1000.0),
         "steady_after": steady,
         "is_steady": burst.steady_after is not None if burst.is_steadiness_known else None,
         "goodput_kept": plain(burst.goodput_kept),

@@ -68,3 +68,34 @@ def test_too_few_requests_show_nothing():
         None,
     )
     assert burst.says is None
+
+
+def scaled_out(after, *, rate=20.0, before=15.0, later=40.0, seed=1):
+    """Return the response of a service that answers so many requests per second, and more from a second of the surge on."""
+    random = np.random.default_rng(seed)
+    base, due = np.arange(0.0, 100.0, 0.1), 100.0 + np.cumsum(random.exponential(1.0 / rate, int(rate * 100.0)))
+    due = due[due < 200.0]
+    ended, free = [], 100.0
+    for at in due:
+        free = max(at, free) + 1.0 / (before if max(at, free) < 100.0 + after else later)
+        ended.append(free)
+    spans = np.concatenate((np.full(len(base), 0.1), np.array(ended) - due))
+    moments = EPOCH + np.concatenate((base, due))
+    requests = Requests.of(moments, spans, ["ok"] * len(moments), ttft=spans)
+    baseline = RunPhase("baseline", (level(0, "baseline", 0.0, 100.0, 10.0),))
+    surge = RunPhase("surge", (level(1, "surge", 100.0, 100.0, rate),))
+    return burst_of(surge, baseline, requests, (10.0, 10.0))
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("after", [20.0, 40.0, 60.0])
+def test_new_capacity_helps_from_the_peak_of_the_queue_on(after, seed):
+    burst = scaled_out(after, seed=seed)
+    assert burst.caught_up_after == pytest.approx(after, abs=5.0)
+    assert "its queue grew for" in burst.says
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_without_new_capacity_nothing_helps(seed):
+    assert scaled_out(1000.0, seed=seed).caught_up_after is None  # the queue grows until the end
+    assert scaled_out(0.0, before=40.0, seed=seed).caught_up_after is None  # no queue

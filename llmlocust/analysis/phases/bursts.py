@@ -15,7 +15,7 @@ import numpy as np
 from llmlocust.analysis.arrays import Floats
 from llmlocust.analysis.faults.requests import Requests
 from llmlocust.analysis.phases.phases import RunPhase
-from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.levels import RATE, LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, clauses, message, term
@@ -28,6 +28,10 @@ _NOISE = 3.0 * 1.4826
 """Median absolute deviations that are noise: three standard deviations of a normal distribution."""
 _SHED = ("http_429", "http_503")
 """Outcomes of requests that a server refuses because it is overloaded."""
+_GRID = 0.1
+_QUEUE, _FALLEN = 2.0, 0.7
+"""Requests in flight at the peak of a queue, as a multiple of those in the first window; and after it has shrunk, as a share
+of its peak."""
 _EDGE = 1.5
 """A p95 that rises by less is no overshoot worth a word."""
 
@@ -45,6 +49,10 @@ class Burst:
     steady_after: float | None = None
     """Seconds from the begin of the burst's last step until the p95 stays where it ends; None if it never did."""
     is_steadiness_known: bool = False
+    caught_up_after: float | None = None
+    """Open load: seconds from the begin of the burst's last step until the service answers more than arrives, after its
+    queue has grown: new replicas help from then on. None if the queue did not grow, or grew until the end.
+    """
     goodput_kept: float | None = None
     """Good requests per second in the burst, as a share of those of the baseline."""
     shed: int = 0
@@ -55,7 +63,7 @@ class Burst:
     @property
     def says(self) -> Message | None:
         """One sentence; None if nothing is known."""
-        parts = [*self._overshoot(), *self._steady(), *self._kept(), *self._lost()]
+        parts = [*self._overshoot(), *self._caught_up(), *self._steady(), *self._kept(), *self._lost()]
         if not parts:
             return None
         load = words.with_unit(self.load, self.unit)
@@ -84,6 +92,12 @@ class Burst:
         if self.steady_after == 0.0:
             return [message("it was steady at once")]
         return [message("it was steady after {time}", time=words.duration(self.steady_after))]
+
+    def _caught_up(self) -> list[Message]:
+        if self.caught_up_after is None:
+            return []
+        time = words.duration(self.caught_up_after)
+        return [message("its queue grew for {time}; from then on the service had the capacity for the load", time=time)]
 
     def _kept(self) -> list[Message]:
         if self.goodput_kept is None:
@@ -119,10 +133,31 @@ def burst_of(phase: RunPhase, baseline: RunPhase, requests: Requests, goodput: t
         overshoot=float(peaks.max() / np.quantile(usual, 0.95)) if len(usual) >= _MIN_REQUESTS and len(peaks) else None,
         steady_after=_steady_after(starts - _begin_of(last), course) if is_known else None,
         is_steadiness_known=is_known,
+        caught_up_after=_caught_up_after(requests, last) if last.unit == RATE else None,
         goodput_kept=within / usual_goodput if usual_goodput > 0.0 and math.isfinite(within) else None,
         shed=sum(level.error_kinds.get(kind, 0) for level in phase.levels for kind in _SHED),
         dropped=sum(level.dropped for level in phase.levels),
     )
+
+
+def _caught_up_after(requests: Requests, level: LevelFigures) -> float | None:
+    """Return the seconds until the number of requests in flight is at its peak, if it was small before and falls after it.
+
+    A queue grows while the service answers less than arrives. The windows are those of the p95, so the time is exact to
+    one of them.
+    """
+    began = _begin_of(level)
+    if not (math.isfinite(began) and level.ended - began >= _MIN_WINDOWS * _WINDOW):
+        return None
+    moments = np.arange(began, level.ended, _GRID)
+    count = int((level.ended - began) / _WINDOW)
+    size = round(_WINDOW / _GRID)
+    means = requests.in_flight(moments[: count * size]).reshape(count, size).mean(axis=1)
+    peak = int(np.argmax(means))
+    noise = _NOISE * math.sqrt(float(means[peak]))
+    is_queue = means[peak] >= _QUEUE * means[0] and means[peak] - means[0] > noise
+    falls = means[peak] - means[-1] > max(noise, (1.0 - _FALLEN) * float(means[peak]))
+    return (peak + 0.5) * _WINDOW if is_queue and falls else None
 
 
 def _begin_of(level: LevelFigures) -> float:
