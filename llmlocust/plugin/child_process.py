@@ -55,6 +55,12 @@ class ChildProcess:
 
     def messages(self) -> list[dict[str, Any]]:
         """Return the messages that have arrived, without waiting."""
+        self._read()
+        *lines, rest = self._data.split(b"\n")
+        self._data = rest if len(rest) < _MAX_LINE else bytearray()
+        return [msgspec.json.decode(line) for line in lines]
+
+    def _read(self) -> None:
         while not self._is_closed:
             try:
                 data = os.read(self._out, _READ)
@@ -62,9 +68,6 @@ class ChildProcess:
                 break
             self._is_closed = not data
             self._data += data
-        *lines, rest = self._data.split(b"\n")
-        self._data = rest if len(rest) < _MAX_LINE else bytearray()
-        return [msgspec.json.decode(line) for line in lines]
 
     @property
     def has_ended(self) -> bool:
@@ -81,5 +84,7 @@ class ChildProcess:
             self._child.wait(patience)
         self._child.kill()
         self._child.wait()
+        self._read()  # its last messages can still be asked for
+        self._is_closed = True
         with suppress(OSError):
             self._child.stdout.close()

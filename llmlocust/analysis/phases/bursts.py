@@ -97,7 +97,7 @@ class Burst:
         if self.caught_up_after is None:
             return []
         time = words.duration(self.caught_up_after)
-        return [message("its queue grew for {time}; from then on the service had the capacity for the load", time=time)]
+        return [message("its queue grew for {time}; from then on it answered more than arrived", time=time)]
 
     def _kept(self) -> list[Message]:
         if self.goodput_kept is None:
