@@ -15,7 +15,9 @@ def test_the_last_messages_are_kept_when_the_process_is_closed(closings):
     assert child.messages() == []
 
 
-def test_a_process_that_does_not_end_is_killed():
-    child = ChildProcess("http.server", {})  # reads no input
+def test_a_process_that_does_not_end_is_killed(tmp_path, monkeypatch):
+    (tmp_path / "endless.py").write_text("import time\ntime.sleep(3600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    child = ChildProcess("endless", {})
     child.close(0.1)
     assert child.has_ended
