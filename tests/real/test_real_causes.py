@@ -64,7 +64,8 @@ def ramp(folder: Path, server: EngineProcess, levels: str, tokens: int, *options
 def test_vllm_is_bound_by_its_sequences(folder, tmp_path):
     with vllm(folder, "--max-model-len", "1024", "--max-num-seqs", "2") as server:
         ramp(tmp_path, server, "1,2,4,8", 20)
-    assert cause(tmp_path)["key"] == "slots"
+    # a request that comes when a sequence ends may overtake those that wait: the median then hides the queue
+    assert cause(tmp_path, "ttft_p95")["key"] == "slots"
 
 
 def test_vllm_is_bound_by_its_kv_blocks(folder, tmp_path):
