@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from llmlocust.cli import calibrate, check, compare, demo, observe, proxy, report, run, simulate
+from llmlocust.cli import calibrate, check, compare, demo, observe, plan, proxy, report, run, simulate
 from llmlocust.cli.shared import OneLine, Stopped
 
 
@@ -38,6 +38,7 @@ def main() -> None:
     llmlocust report reports/NAME                write the report again, from the files of a run
     llmlocust check reports/NAME --threshold …   check a run against thresholds, for CI
     llmlocust compare reports/BASE reports/NEW   compare runs, and separate changes from noise
+    llmlocust plan reports/NAME                  compute users, requests an hour and replicas from a run
     llmlocust calibrate                          measure how accurate this machine's measurements are
     llmlocust observe                            serve this machine's state to a load test on another machine
     llmlocust proxy http://localhost:8000        break connections and requests on purpose, between load and server
@@ -52,6 +53,7 @@ main.add_command(run.run)
 main.add_command(report.report)
 main.add_command(check.check)
 main.add_command(compare.compare)
+main.add_command(plan.plan)
 main.add_command(demo.demo)
 main.add_command(calibrate.calibrate)
 main.add_command(observe.observe)

@@ -68,7 +68,7 @@ def make_report(
     from llmlocust.report.summary import summary
 
     run = load(prefix, table, think_time)
-    assessment = assess(run, thresholds or _thresholds_of_run(run.info))
+    assessment = assess(run, thresholds or thresholds_of_run(run.info))
     html = Path(pages.out or f"{run.prefix}_report.html")
     renderers = Renderers(partial(html_in, assessment), partial(markdown, assessment), partial(as_json, assessment))
     write_pages(renderers, pages, html)
@@ -77,7 +77,7 @@ def make_report(
     say(f"Report:    {html}", err=pages.takes_stdout)
 
 
-def _thresholds_of_run(info: dict[str, Any]) -> list[Threshold]:
+def thresholds_of_run(info: dict[str, Any]) -> list[Threshold]:
     """The thresholds that the run was given; none if they cannot be read, as with those of another version."""
     from llmlocust.metrics.thresholds import parse_gates, thresholds_of
 

@@ -18,12 +18,14 @@ from llmlocust.analysis.quality import KINDS
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.assessment.faults import Faults
 from llmlocust.assessment.phases import IN_PHASES, Phases
+from llmlocust.assessment.plans import plan_of_report
 from llmlocust.metrics.levels import HEADLINE, LevelFigures, Summary
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.telemetry import VOCABULARY, TelemetrySummary
 from llmlocust.metrics.thresholds import NOT_KNOWN
 from llmlocust.report.sections.headline import headline
 from llmlocust.report.sections.one_level import STATISTICS
+from llmlocust.report.sections.planning import plan_data
 from llmlocust.report.sections.telemetry import is_observed, start_of
 from llmlocust.runfiles.formats import FORMAT
 from llmlocust.runfiles.reading.run_data import RunData
@@ -40,7 +42,7 @@ def as_json(assessment: Assessment) -> str:
 
 def data(assessment: Assessment) -> dict[str, Any]:
     """The report as plain values."""
-    observed = is_observed(assessment.run)
+    observed, plan = is_observed(assessment.run), plan_of_report(assessment)
     return {
         "format": FORMAT,
         "load": assessment.unit,
@@ -60,6 +62,7 @@ def data(assessment: Assessment) -> dict[str, Any]:
             "checks": [_check(check) for check in assessment.checks],
         },
         "advice": [{"do": advice.do, "because": advice.because} for advice in assessment.advice],
+        "plan": None if plan is None else plan_data(plan),
         "telemetry": _telemetry(assessment.run),
         "source": assessment.run.source,
         "unknown": list(assessment.unknown),

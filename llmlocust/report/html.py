@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llmlocust.assessment.assessment import Assessment
+from llmlocust.assessment.plans import plan_of_report
 from llmlocust.metrics.vocabulary import PHASES, RECOVERY
 from llmlocust.report.charts import captions
 from llmlocust.report.charts import faults as faults_chart
@@ -21,6 +22,7 @@ from llmlocust.report.sections import (
     level_table,
     one_level,
     phases,
+    planning,
     soaks,
     telemetry,
     validity,
@@ -44,6 +46,7 @@ def html(assessment: Assessment) -> str:
         unit=words.unit_of(assessment.unit),
         load_unit=assessment.unit,
         gates=assessment.gates,
+        plan=planning.shown(plan_of_report(assessment)),
         advice=assessment.advice,
         quality=assessment.quality,
         glossary=GLOSSARY,

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 from llmlocust.assessment.assessment import Assessment
+from llmlocust.assessment.plans import plan_of_report
 from llmlocust.assessment.run_gates import name_of
 from llmlocust.metrics.levels import LevelFigures
-from llmlocust.report.sections import causes, faults, one_level, phases, telemetry
+from llmlocust.report.sections import causes, faults, one_level, phases, planning, telemetry
 from llmlocust.report.sections.conversations import HEADS, turns, turns_at
 from llmlocust.report.sections.four_numbers import NUMBERS, place
 from llmlocust.report.sections.headline import headline, title
@@ -42,6 +43,7 @@ def markdown(assessment: Assessment) -> str:
                 f"- {low} → {high} {words.unit_of(assessment.unit)}: {media.markdown(cliff.what)}. {media.markdown(words.sentence(cliff.why))}"
             )
     lines += _causes(assessment)
+    lines += _plan(assessment)
     if advice := assessment.advice:
         lines += ["", "## Next steps", ""]
         lines += [f"- {media.markdown(step.do)} {media.markdown(step.because)}" for step in advice]
@@ -125,6 +127,17 @@ def _causes(assessment: Assessment) -> list[str]:
             names = words.series([str(name) for name, _ in cause.excluded])
             lines.append(f"  - Excluded by the data: {media.markdown(names)}.")
     return lines
+
+
+def _plan(assessment: Assessment) -> list[str]:
+    """Return the section on capacity planning: what the SLO limit carries, and the assumptions."""
+    plan = plan_of_report(assessment)
+    if plan is None:
+        return []
+    results = in_table(["", *planning.HEADS], planning.markdown_rows(planning.results(plan)))
+    assumed = in_table(["assumption", *planning.ASSUMED_HEADS], planning.markdown_rows(planning.assumed(plan)))
+    says = [f"- {media.markdown(sentence)}" for sentence in plan.says]
+    return ["", "## Capacity planning", "", *results, "", *says, "", *assumed]
 
 
 def _turns(assessment: Assessment) -> list[str]:

@@ -8,7 +8,7 @@ SPOKEN_ATTRIBUTES = {"title", "aria-label", "data-dark", "data-light"}
 """Attributes that a screen reader reads out or a browser shows."""
 LATIN_WORDS = re.compile(
     r"(?<![A-Za-z])(?:\S+\.(?:csv|json)|[A-Za-z]+_[A-Za-z_]+|--[a-z-]+|stream: true|stream = False|N = X·\(R \+ Z\)|"
-    r"TTFT|TTFO|TPOT|ITL|SLO|HTTP|TLS|IP|DNS|CSV|GPU|CPU|UTC|vLLM|llmlocust|Locust|Linux|KV|TCP|GiB|MHz|Retry-After|ChatUser|ulimit|backlog|"
+    r"llmlocust plan|TTFT|TTFO|TPOT|ITL|SLO|HTTP|TLS|IP|DNS|CSV|GPU|CPU|UTC|vLLM|llmlocust|Locust|Linux|KV|TCP|GiB|MHz|Retry-After|ChatUser|ulimit|backlog|"
     r"locustfile|worker|token|ttft|e2e|errors|p\d+|ms|s|BASE|NEW|Holm|URL|/metrics|/prometheus/metrics|llmlocust observe|"
     r"SGLang|TGI|llama\.cpp|Ollama|TensorRT-LLM|fp8)(?![A-Za-z])"
 )
