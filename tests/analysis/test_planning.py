@@ -122,6 +122,18 @@ def test_a_limit_that_was_not_reached_is_at_least_the_highest_level():
     assert plan_of({1: run}, assumptions({})).says[0].startswith("At least ")
 
 
+def test_at_least_allows_for_users_who_think_longer_than_those_of_the_run():
+    run = limit(think=0.0, at_least=True)
+    users = capacity_of(run, assumptions({"think_time": 15.0})).concurrent_users
+    assert users.value == users.low < run.value.throughput * (run.value.response + 15.0)
+
+
+def test_users_are_left_out_if_the_response_time_is_not_known():
+    run = limit(response=NAN, unit="rate")
+    carried = plan_of({1: run}, assumptions({})).says[0]
+    assert carried == "The SLO limit carries 7200 requests an hour, 1600 daily users."
+
+
 def test_the_lowest_level_that_fails_gives_an_upper_bound_only():
     _, run = curve_of((64, 96), threshold="ttft.p95 < 10ms")
     carried = capacity_of(run, assumptions({}))

@@ -47,6 +47,8 @@ def capacity_of(limit: Limit, assumed: Assumptions) -> Capacity:
     """Return what a limit carries when users think as assumed: N = X·(R + Z) with X and R at the limit."""
     think = assumed["think_time"]
     value, low, high = limit.value, _for_fluctuation(limit.low, limit, think), limit.high
+    if limit.at_least:
+        value = low
     users = _ordered(*(_users(point, limit, think) for point in (value, low, high)))
     rates = [_rate(point, limit, think) for point in (value, low, high)]
     hourly = _ordered(*(None if rate is None else rate * HOUR for rate in rates))

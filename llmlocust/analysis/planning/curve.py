@@ -85,7 +85,8 @@ def limit_of(
 def _point(step: Step, unit: str, busy: Mapping[int, float]) -> Point:
     response = mean_of((busy.get(level.level, level.metric("e2e").mean), max(1, level.ok)) for level in step.levels)
     tokens = mean_of((level.output_tokens, max(1, level.ok)) for level in step.levels)
-    return Point(step.load, step.offered if unit == RATE else step.throughput, response, tokens)
+    throughput = step.offered if unit == RATE else step.throughput
+    return Point(step.load, *(value if math.isfinite(value) else math.nan for value in (throughput, response, tokens)))
 
 
 def _at(curve: Sequence[Point], load: float) -> Point:

@@ -14,7 +14,7 @@ from llmlocust.analysis.planning.replicas import Replicas, replicas_for
 from llmlocust.analysis.planning.scaling import Scaling, is_known
 from llmlocust.analysis.planning.target import Target
 from llmlocust.text import figures as words
-from llmlocust.text.message import Message, clauses, message
+from llmlocust.text.message import Message, clauses, enumeration, message
 
 
 @dataclass(frozen=True)
@@ -128,24 +128,26 @@ def _think(seconds: float) -> str:
 def _carried(plan: Plan) -> str:
     """Return what the limit carries, with whether it is a lower bound or goes beyond the measured users."""
     capacity, limit = plan.capacity, plan.limit
-    users, hourly, daily = map(in_words, (capacity.concurrent_users, capacity.requests_per_hour, capacity.daily_users))
     top = words.with_unit(limit.top, limit.unit)
-    template = message(
-        "The SLO limit carries {users} users at once, {hourly} requests an hour, {daily} daily users",
-        users=users,
-        hourly=hourly,
-        daily=daily,
-    )
     if capacity.at_least:
-        template = message(
-            "At least {users} users at once, {hourly} requests an hour, {daily} daily users: the SLO limit was not reached "
-            "up to the highest measured level, {top}",
-            users=users,
-            hourly=hourly,
-            daily=daily,
+        carried = message(
+            "At least {figures}: the SLO limit was not reached up to the highest measured level, {top}",
+            figures=_figures(capacity),
             top=top,
         )
-    return clauses([template, *_beyond(plan, top)])
+    else:
+        carried = message("The SLO limit carries {figures}", figures=_figures(capacity))
+    return clauses([carried, *_beyond(plan, top)])
+
+
+def _figures(capacity: Capacity) -> str:
+    """Return the figures that are known, separated by commas."""
+    hourly, daily = in_words(capacity.requests_per_hour), in_words(capacity.daily_users)
+    figures = [message("{number} requests an hour", number=hourly), message("{number} daily users", number=daily)]
+    users = in_words(capacity.concurrent_users)
+    return enumeration(
+        figures if users == words.UNKNOWN else [message("{number} users at once", number=users), *figures]
+    )
 
 
 def _beyond(plan: Plan, top: str) -> list[Message]:

@@ -38,7 +38,7 @@ def results(plan: Plan) -> list[tuple[str, list[str]]]:
 def _results(plan: Plan) -> list[tuple[Message, Capacity]]:
     name = message("at the highest measured level, at least") if plan.capacity.at_least else message("at the SLO limit")
     headroom = message("with {share} head-room", share=plan.assumed.text("headroom"))
-    return [(name, plan.capacity), (headroom, plan.usable)]
+    return [(name, plan.capacity), (headroom, plan.usable)][: 1 + (plan.assumed["headroom"] > 0.0)]
 
 
 def assumed(plan: Plan) -> list[tuple[str, list[str]]]:
