@@ -43,7 +43,8 @@ def test_a_progressive_plan_goes_up_and_down_and_names_its_parts(simulator, tmp_
     locust = run(tmp_path, simulator.url, *SHORT, locustfile=PROGRESSIVE)
 
     assert locust.process.returncode == 0, locust.log
-    expected = [("baseline", 1), ("linear", 1), ("linear", 4), ("surge", 6), ("recovery", 1), ("soak", 2)]
+    expected = [("baseline", 1), ("linear", 1), ("linear", 4), ("surge", 5), ("surge", 6)]
+    expected += [("recovery", 1), ("soak", 2)]
     assert phases(tmp_path) == expected
     plan = run_info(tmp_path)["plan"]
     assert plan["shape"] == "progressive"
@@ -51,15 +52,15 @@ def test_a_progressive_plan_goes_up_and_down_and_names_its_parts(simulator, tmp_
     assert [(phase["name"], phase["levels"], phase["warmup"]) for phase in plan["phases"]] == [
         ("baseline", 1, 0.5),
         ("linear", 2, 0.0),
-        ("surge", 1, 0.0),
+        ("surge", 2, 0.0),
         ("recovery", 1, 0.0),
         ("soak", 1, 0.5),
     ]
     check_windows(tmp_path)
     assert run_info(tmp_path)["stopped"] is False
     assert set(outcomes(tmp_path)) == {"ok"}
-    assert [row["reached"] for row in rows(tmp_path, "llm_levels.csv")] == ["1"] * 6
-    assert "level 4 (surge): 6 users" in locust.log
+    assert [row["reached"] for row in rows(tmp_path, "llm_levels.csv")] == ["1"] * 7
+    assert "level 5 (surge): 6 users" in locust.log
 
 
 def test_an_option_makes_a_surge_of_a_rate_of_any_locustfile_over_workers(simulator, tmp_path):

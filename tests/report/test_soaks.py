@@ -59,7 +59,7 @@ def test_memory_after_a_restart_is_that_of_the_new_process(tmp_path):
     _, (soak,) = drift_of(tmp_path, telemetry=Leaking(0.5 * MB, restart=300.0))
     assert soak.restarts == 1
     assert soak.drifts["memory"].slope == pytest.approx(50 * MB, rel=0.05)
-    assert any("The server restarted 1 times" in sentence for sentence in soak.says)
+    assert any("Restarts of the server: 1." in sentence for sentence in soak.says)
 
 
 def test_without_a_leak_the_report_gives_the_smallest_that_it_could_have_found(tmp_path):

@@ -54,7 +54,7 @@ class SoakDrift:
         if self.restarts:
             texts.append(
                 message(
-                    "The server restarted {count} times; its memory, threads and open files are those after the last restart.",
+                    "Restarts of the server: {count}. Its memory, threads and open files are those after the last one.",
                     count=str(self.restarts),
                 )
             )
