@@ -3,9 +3,9 @@
 from argparse import Namespace
 from types import SimpleNamespace
 
-from llmlocust.plugin.findings import findings, forget, note_target, note_values
+from llmlocust.plugin.findings import findings, forget, note_proxy, note_target, note_values
 
-NOTHING = {"values": {}, "targets": {}}
+NOTHING = {"values": {}, "targets": {}, "proxies": {}}
 
 
 def environment(**options):
@@ -19,6 +19,7 @@ def test_what_was_found_is_noted_beside_what_was_given():
     note_target(run_environment, "http://a", "/v1/chat/completions", "/chat/completions")
     note_target(run_environment, "http://a", "/v1/completions", "/completions")
     note_target(run_environment, "http://b", "/v1/completions", "/b")
+    note_proxy(run_environment, "http://a", "http://127.0.0.1:9")
 
     assert findings(run_environment) == {
         "values": {"model": "m", "usage": False},
@@ -26,6 +27,7 @@ def test_what_was_found_is_noted_beside_what_was_given():
             "http://a": {"/v1/chat/completions": "/chat/completions", "/v1/completions": "/completions"},
             "http://b": {"/v1/completions": "/b"},
         },
+        "proxies": {"http://a": "http://127.0.0.1:9"},
     }
     assert (run_environment.parsed_options.llm_model, run_environment.parsed_options.llm_usage) == ("", True)
 
