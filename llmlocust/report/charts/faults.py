@@ -129,34 +129,21 @@ def _picture(faults: Faults, report: FaultReport) -> Picture:
     return picture(name, title, _caption(scene), 1.0 + 1.3 * len(panels), draw, tall=1.1)
 
 
+def _band(axes: Axes, begin: float, end: float, color: str, alpha: float) -> None:
+    """Draw a time as a band behind the curves, over the whole height."""
+    style: dict[str, Any] = {"facecolor": color, "edgecolor": "none", "alpha": alpha, "linewidth": 0, "zorder": 0}
+    blocks(axes, [(begin, 0.0, end, 1.0)], transform=axes.get_xaxis_transform(), **style)
+
+
 def _mark(axes: Axes, scene: _Scene, *, named: bool, narrow: bool) -> None:
     """Draw the fault as a band, and the recovery as a line with its interval."""
     across = axes.get_xaxis_transform()
     began, lifted = scene.fault
-    ended = max(lifted, began)
-    blocks(
-        axes,
-        [(began, 0.0, ended, 1.0)],
-        facecolor=RED,
-        edgecolor="none",
-        alpha=0.14,
-        linewidth=0,
-        zorder=0,
-        transform=across,
-    )
+    _band(axes, began, max(lifted, began), RED, 0.14)
     recovery = scene.report.recovery
     if scene.recovered is not None:
         low, high = (lifted + (end or 0.0) for end in (recovery.low, recovery.high))
-        blocks(
-            axes,
-            [(low, 0.0, high, 1.0)],
-            facecolor=GREEN,
-            edgecolor="none",
-            alpha=0.25,
-            linewidth=0,
-            zorder=0,
-            transform=across,
-        )
+        _band(axes, low, high, GREEN, 0.25)
         axes.axvline(scene.recovered, color=GREEN, linewidth=1.2, zorder=0.9)
     if named:
         style: dict[str, Any] = {"va": "bottom", "size": 7.5 if narrow else 8.0, "transform": across, "clip_on": False}
