@@ -71,7 +71,10 @@ def test_too_few_requests_show_nothing():
 
 
 def scaled_out(after, *, rate=20.0, before=15.0, later=40.0, seed=1):
-    """Return the response of a service that answers so many requests per second, and more from a second of the surge on."""
+    """Return the response of a service that scales out in a surge of 100 s.
+
+    It answers `before` requests per second in the first `after` seconds of the surge, and `later` requests per second then.
+    """
     random = np.random.default_rng(seed)
     base, due = np.arange(0.0, 100.0, 0.1), 100.0 + np.cumsum(random.exponential(1.0 / rate, int(rate * 100.0)))
     due = due[due < 200.0]
